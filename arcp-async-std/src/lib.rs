@@ -1,0 +1,4 @@
+//! ARCP on async-std.
+#[cfg(unix)]
+pub mod stdio;
+pub mod websocket;

@@ -1,0 +1,271 @@
+//! What an agent holds of its job.
+
+mod events;
+mod quantity;
+mod stream;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use arcp_proto::agent::AgentRef;
+use arcp_proto::error::ApiMisuse;
+use arcp_proto::id::JobKey;
+use arcp_proto::runtime::{AgentInput, StartJob, StopReason};
+use arcp_proto::trace::TraceId;
+use arcp_proto::wire::emission::ToolError;
+use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
+use arcp_proto::wire::RawJson;
+use serde::Serialize;
+
+use crate::queue::{Send, Sender};
+use crate::runtime::Control;
+
+pub use events::{Artifact, Log, Metric, Progress, Status};
+pub use quantity::Quantity;
+pub use stream::{BytesStream, TextStream};
+
+/// An agent's hold on its job: says what happens, and hears when to stop.
+///
+/// Cheap to clone, and usable from every task the agent starts. Everything said goes through one queue per job, in order;
+/// each call checks what it is given at once and waits only while that queue is full, which it is when the submitter does
+/// not keep up (protocol §2.6). After the job has ended every call fails with [`ApiMisuse::JobEnded`].
+///
+/// ```
+/// # use arcp_driver::{AgentError, JobContext};
+/// async fn count(job: JobContext, to: u64) -> Result<u64, AgentError> {
+///     job.info("starting").await?;
+///     for number in 1..=to {
+///         if job.is_stopping() {
+///             break;
+///         }
+///         job.progress(number).of(to).units("numbers").await?;
+///     }
+///     Ok(to)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct JobContext {
+    job: Arc<Inner>,
+}
+
+struct Inner {
+    key: JobKey,
+    agent: AgentRef,
+    trace_id: TraceId,
+    principal: Arc<str>,
+    frame_limit: usize,
+    queue: Sender<AgentInput>,
+    control: Arc<Control>,
+}
+
+impl JobContext {
+    /// What the agent is given, and its input.
+    pub(crate) fn new(start: StartJob, queue: Sender<AgentInput>, control: Arc<Control>) -> (Self, RawJson) {
+        let StartJob { job: _, key, agent, input, trace_id, principal, frame_limit } = start;
+        (Self { job: Arc::new(Inner { key, agent, trace_id, principal, frame_limit, queue, control }) }, input)
+    }
+
+    /// The job's id; `Display` writes the text on the wire.
+    #[must_use]
+    pub fn job_id(&self) -> JobKey {
+        self.job.key
+    }
+
+    /// The job's trace (protocol §7).
+    #[must_use]
+    pub fn trace_id(&self) -> TraceId {
+        self.job.trace_id
+    }
+
+    /// Who submitted the job.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.job.principal
+    }
+
+    /// The agent as it was resolved, with its version.
+    #[must_use]
+    pub fn agent(&self) -> &AgentRef {
+        &self.job.agent
+    }
+
+    /// Whether the job is being stopped: it was cancelled, or its time is up. The agent has the runtime's grace to return
+    /// (30 s unless configured); after it, it is dropped at its next `await`.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.job.control.is_stopping()
+    }
+
+    /// Resolves when the job is being stopped, with the reason.
+    pub fn stopping(&self) -> Stopping<'_> {
+        Stopping { control: &self.job.control }
+    }
+
+    /// Emits an event.
+    pub fn emit(&self, emission: Emission) -> Emit<'_> {
+        let bytes = emission.encoded_len();
+        self.send(bytes, AgentInput::Emit(emission))
+    }
+
+    /// Says how far the job is: a count, or any number from 0.
+    pub fn progress(&self, current: impl Into<Quantity>) -> Progress<'_> {
+        Progress::new(self, current.into())
+    }
+
+    /// Writes a log line. `message` must not be empty.
+    pub fn log<'a>(&'a self, level: LogLevel, message: &'a str) -> Log<'a> {
+        Log::new(self, level, message)
+    }
+
+    /// Writes a log line of the finest level.
+    pub fn trace<'a>(&'a self, message: &'a str) -> Log<'a> {
+        self.log(LogLevel::Trace, message)
+    }
+
+    /// Writes a log line for developers.
+    pub fn debug<'a>(&'a self, message: &'a str) -> Log<'a> {
+        self.log(LogLevel::Debug, message)
+    }
+
+    /// Writes a normal log line.
+    pub fn info<'a>(&'a self, message: &'a str) -> Log<'a> {
+        self.log(LogLevel::Info, message)
+    }
+
+    /// Writes a log line about something odd.
+    pub fn warn<'a>(&'a self, message: &'a str) -> Log<'a> {
+        self.log(LogLevel::Warn, message)
+    }
+
+    /// Writes a log line about something wrong.
+    pub fn error<'a>(&'a self, message: &'a str) -> Log<'a> {
+        self.log(LogLevel::Error, message)
+    }
+
+    /// Says what the agent thinks. `text` must not be empty.
+    pub fn thought(&self, text: &str) -> Emit<'_> {
+        self.emit_checked(Emission::thought(text))
+    }
+
+    /// Says that a tool is called. `args` must serialize to a JSON object; `call_id` is the agent's own and comes back in
+    /// the result.
+    pub fn tool_call<T: Serialize + ?Sized>(&self, call_id: &str, tool: &str, args: &T) -> Emit<'_> {
+        self.emit_checked(encode("args", args).and_then(|args| Emission::tool_call(tool, &args, call_id)))
+    }
+
+    /// Says what a tool returned.
+    pub fn tool_result<T: Serialize + ?Sized>(&self, call_id: &str, result: &T) -> Emit<'_> {
+        self.emit_checked(encode("result", result).and_then(|result| Emission::tool_result(call_id, Ok(&result))))
+    }
+
+    /// Says that a tool failed. The job goes on.
+    pub fn tool_error(&self, call_id: &str, error: &ToolError) -> Emit<'_> {
+        self.emit_checked(Emission::tool_result(call_id, Err(error)))
+    }
+
+    /// Names the phase the job is in. The phases `back_pressure` and `credential_rotated` are the runtime's (D-73).
+    pub fn status<'a>(&'a self, phase: &'a str) -> Status<'a> {
+        Status::new(self, phase)
+    }
+
+    /// Reports a number. Names that begin with `cost.budget.` are the runtime's (D-73).
+    pub fn metric<'a>(&'a self, name: &'a str, value: impl Into<Quantity>) -> Metric<'a> {
+        Metric::new(self, name, value.into())
+    }
+
+    /// Names something the agent has stored elsewhere.
+    pub fn artifact<'a>(&'a self, uri: &'a str, content_type: &'a str) -> Artifact<'a> {
+        Artifact::new(self, uri, content_type)
+    }
+
+    /// Emits an event of a vendor's kind, `x-vendor.<vendor>.<name>`. `body` must serialize to a JSON object.
+    pub fn vendor<T: Serialize + ?Sized>(&self, kind: &str, body: &T) -> Emit<'_> {
+        self.emit_checked(encode("body", body).and_then(|body| Emission::vendor(kind, &body)))
+    }
+
+    /// Streams the result as text. The agent then returns `()` (protocol §4.4).
+    pub fn stream_text(&self) -> TextStream {
+        TextStream::new(self.clone())
+    }
+
+    /// Streams the result as bytes. The agent then returns `()` (protocol §4.4).
+    pub fn stream_bytes(&self) -> BytesStream {
+        BytesStream::new(self.clone())
+    }
+
+    fn emit_checked(&self, emission: Result<Emission, ApiMisuse>) -> Emit<'_> {
+        match emission {
+            Ok(emission) => self.emit(emission),
+            Err(misuse) => Emit(State::Refused(Some(misuse))),
+        }
+    }
+
+    fn emit_chunk(&self, chunk: Result<ChunkEmission, ApiMisuse>) -> Emit<'_> {
+        match chunk {
+            Ok(chunk) => self.send(chunk.encoded_len(), AgentInput::Chunk(chunk)),
+            Err(misuse) => Emit(State::Refused(Some(misuse))),
+        }
+    }
+
+    fn send(&self, bytes: usize, input: AgentInput) -> Emit<'_> {
+        let limit = self.job.frame_limit;
+        if bytes > limit {
+            return Emit(State::Refused(Some(ApiMisuse::TooLarge { bytes, limit })));
+        }
+        Emit(State::Waiting(self.job.queue.send(input)))
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext")
+            .field("job_id", &self.job.key)
+            .field("agent", &self.job.agent)
+            .field("stopping", &self.is_stopping())
+            .finish_non_exhaustive()
+    }
+}
+
+fn encode<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<RawJson, ApiMisuse> {
+    RawJson::encode(value).map_err(|error| ApiMisuse::OutOfRange(format!("`{name}` cannot be sent: {error}").into()))
+}
+
+/// An event on its way into the job's queue.
+///
+/// # Errors
+/// What was wrong with the event, or [`ApiMisuse::JobEnded`]. Nothing was emitted then, and the job goes on.
+#[must_use = "nothing is emitted unless this is awaited"]
+pub struct Emit<'a>(State<'a>);
+
+enum State<'a> {
+    Refused(Option<ApiMisuse>),
+    Waiting(Send<'a, AgentInput>),
+}
+
+impl Future for Emit<'_> {
+    type Output = Result<(), ApiMisuse>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Refused(misuse) => Poll::Ready(misuse.take().map_or(Ok(()), Err)),
+            State::Waiting(send) => Poll::Ready(ready!(Pin::new(send).poll(cx)).map_err(|_| ApiMisuse::JobEnded)),
+        }
+    }
+}
+
+/// Future of [`JobContext::stopping`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Stopping<'a> {
+    control: &'a Control,
+}
+
+impl Future for Stopping<'_> {
+    type Output = StopReason;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StopReason> {
+        self.control.poll_stopping(cx)
+    }
+}

@@ -1,0 +1,146 @@
+//! A runtime: agents, who may use them, and where their events are kept.
+
+mod builder;
+mod connection;
+mod endpoint;
+mod jobs;
+mod task;
+mod verifier;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use arcp_proto::runtime::{AuthId, ConnectionId, JobHandle, Verdict};
+use arcp_proto::wire::peer::TransportKind;
+
+use crate::queue::{Inbox, lock};
+use crate::transport::Transport;
+
+pub use builder::{BuildError, Runtime, RuntimeBuilder};
+pub use endpoint::{Endpoint, Halted};
+pub use task::{Task, Tasks};
+pub use verifier::Verifier;
+
+pub(crate) use task::Control;
+
+/// What the endpoint's inbox holds.
+enum Signal {
+    /// Something lies in a queue, or its other end is gone.
+    Source(Source),
+    /// A transport was accepted.
+    Accepted(Box<connection::Accepted>),
+    /// A verifier has decided.
+    Verdict(AuthId, Verdict),
+    /// Somebody asked for the end.
+    ShutDown,
+    /// No handle is left: nothing more is accepted.
+    Alone,
+}
+
+/// What signals that it has something for the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Readable(ConnectionId),
+    Writable(ConnectionId),
+    Job(JobHandle),
+}
+
+impl From<Source> for Signal {
+    fn from(source: Source) -> Self {
+        Self::Source(source)
+    }
+}
+
+/// A started runtime, held by whoever accepts connections for it. Cheap to clone.
+///
+/// When the last one is dropped the endpoint goes on serving its connections and jobs, and ends with them.
+#[derive(Clone)]
+pub struct RuntimeHandle {
+    hold: Arc<Hold>,
+}
+
+struct Hold {
+    inbox: Arc<Inbox<Signal>>,
+    end: Arc<End>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.inbox.post(Signal::Alone);
+    }
+}
+
+/// Whether the endpoint has ended, and who waits for it.
+#[derive(Default)]
+struct End {
+    state: Mutex<(bool, Vec<Waker>)>,
+}
+
+impl End {
+    fn reach(&self) {
+        let mut state = lock(&self.state);
+        state.0 = true;
+        let waiting = std::mem::take(&mut state.1);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.state);
+        if state.0 {
+            return Poll::Ready(());
+        }
+        if !state.1.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.1.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl RuntimeHandle {
+    fn new(inbox: Arc<Inbox<Signal>>, end: Arc<End>) -> Self {
+        Self { hold: Arc::new(Hold { inbox, end }) }
+    }
+
+    /// Serves a connection. The future is its I/O task: it reads, writes, encodes and flushes until either side closes,
+    /// and must be run. Dropping it cuts the connection; the session can be resumed.
+    pub fn accept<T: Transport + 'static>(
+        &self,
+        transport: T,
+        kind: TransportKind,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        let (accepted, task) = connection::connection(transport, kind);
+        self.hold.inbox.post(Signal::Accepted(Box::new(accepted)));
+        task
+    }
+
+    /// Says goodbye to every client, closes their connections and ends the endpoint. Jobs that still run are dropped, and
+    /// their agents with them: a durable store knows them, and what becomes of them is decided when it is opened again.
+    pub fn shut_down(&self) -> ShutDown {
+        self.hold.inbox.post(Signal::ShutDown);
+        ShutDown { end: self.hold.end.clone() }
+    }
+}
+
+impl fmt::Debug for RuntimeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RuntimeHandle")
+    }
+}
+
+/// The end of a runtime that [`RuntimeHandle::shut_down`] asked for. It comes whether this is awaited or not.
+#[must_use = "shutting down takes a moment; await it"]
+pub struct ShutDown {
+    end: Arc<End>,
+}
+
+impl Future for ShutDown {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.end.poll(cx)
+    }
+}

@@ -1,0 +1,250 @@
+//! Building a runtime.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use arcp_proto::agent::{AgentRef, InvalidAgent};
+use arcp_proto::config::RuntimeConfig;
+use arcp_proto::entropy::Entropy;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::endpoint::Endpoint;
+use super::task::tasks;
+use super::verifier::{Verification, Verifier};
+use super::{End, RuntimeHandle, Tasks};
+use crate::agent::{Agent, AgentError};
+use crate::context::JobContext;
+use crate::entropy::{NoEntropy, OsEntropy};
+use crate::queue::Inbox;
+use crate::store::{MemoryStore, Store};
+use crate::timer::Timer;
+
+/// A runtime that is ready to start.
+pub struct Runtime {
+    pub(super) config: RuntimeConfig,
+    pub(super) agents: HashMap<String, Agent>,
+    pub(super) verification: Verification,
+    pub(super) store: Box<dyn Store>,
+    pub(super) entropy: Box<dyn Entropy + Send>,
+}
+
+impl Runtime {
+    /// A runtime without agents that admits nobody, with everything else at its default.
+    #[must_use]
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder {
+            config: RuntimeConfig::default(),
+            agents: HashMap::new(),
+            verification: Verification::default(),
+            store: Box::new(MemoryStore::new()),
+            entropy: None,
+            error: None,
+        }
+    }
+
+    /// Starts it, on whatever executor runs what comes out:
+    ///
+    /// * the handle accepts connections and shuts the runtime down;
+    /// * the endpoint is a future that must be run until it ends; every session and job lives in it;
+    /// * the tasks are a stream of futures, each to be spawned: agents at work.
+    ///
+    /// Nothing is spawned here. `timer` is the executor's.
+    pub fn start<T: Timer>(self, timer: T) -> (RuntimeHandle, Endpoint<T>, Tasks) {
+        let inbox = Inbox::new();
+        let end = Arc::new(End::default());
+        let (task_sender, tasks) = tasks();
+        let handle = RuntimeHandle::new(inbox.clone(), end.clone());
+        (handle, Endpoint::new(self, timer, inbox, end, task_sender), tasks)
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("config", &self.config)
+            .field("verification", &self.verification)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options of a [`Runtime`]. What is wrong with one is said by [`RuntimeBuilder::build`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct RuntimeBuilder {
+    config: RuntimeConfig,
+    agents: HashMap<String, Agent>,
+    verification: Verification,
+    store: Box<dyn Store>,
+    entropy: Option<Box<dyn Entropy + Send>>,
+    error: Option<BuildError>,
+}
+
+/// Why a runtime cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A name that is no agent's.
+    #[error("`{name}` names no agent: {reason}")]
+    Agent {
+        /// The name.
+        name: String,
+        /// What is allowed.
+        reason: InvalidAgent,
+    },
+    /// Two agents of one name and version.
+    #[error("the agent `{0}` was added twice")]
+    DuplicateAgent(String),
+    /// One token for two principals. The token is not shown.
+    #[error("the token of `{0}` belongs to another principal already")]
+    DuplicateToken(String),
+    /// Nobody could open a session.
+    #[error("the runtime admits nobody: give it a bearer token or a verifier")]
+    AdmitsNobody,
+    /// Ids and tokens cannot be made.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+impl RuntimeBuilder {
+    /// Admits whoever presents this bearer token, as this principal. May be given many times.
+    pub fn bearer(mut self, token: &str, principal: impl Into<Arc<str>>) -> Self {
+        let principal = principal.into();
+        if !self.verification.add(token, principal.clone()) {
+            self.fail(BuildError::DuplicateToken(principal.to_string()));
+        }
+        self
+    }
+
+    /// Has this verifier judge all credentials that no [`RuntimeBuilder::bearer`] named.
+    pub fn verifier(mut self, verifier: impl Verifier) -> Self {
+        self.verification.set_verifier(Arc::new(verifier));
+        self
+    }
+
+    /// Adds an agent under `name` or `name@version`: any async function of a [`JobContext`] and an input. The version
+    /// added last is what the bare name means.
+    pub fn agent<F, Fut, In, Out>(mut self, name: &str, function: F) -> Self
+    where
+        F: Fn(JobContext, In) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, AgentError>> + Send + 'static,
+        In: DeserializeOwned,
+        Out: Serialize,
+    {
+        self.add(name, Agent::new(function));
+        self
+    }
+
+    /// Adds many agents, as a table of them may come from elsewhere.
+    pub fn agents<N: AsRef<str>>(mut self, agents: impl IntoIterator<Item = (N, Agent)>) -> Self {
+        for (name, agent) in agents {
+            self.add(name.as_ref(), agent);
+        }
+        self
+    }
+
+    /// Keeps everything in this store; otherwise in memory.
+    pub fn store(mut self, store: impl Store + 'static) -> Self {
+        self.store = Box::new(store);
+        self
+    }
+
+    /// The name clients are shown.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Changes the configuration of the core: intervals, windows and limits.
+    ///
+    /// ```
+    /// # use arcp_driver::Runtime;
+    /// # use std::time::Duration;
+    /// let builder = Runtime::builder().config(|config| {
+    ///     config.heartbeat_interval = Duration::from_secs(10);
+    ///     config.limits.running_jobs = 8;
+    /// });
+    /// ```
+    pub fn config(mut self, change: impl FnOnce(&mut RuntimeConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Takes ids and tokens from here and not from the operating system; for tests that must repeat.
+    pub fn entropy(mut self, entropy: impl Entropy + Send + 'static) -> Self {
+        self.entropy = Some(Box::new(entropy));
+        self
+    }
+
+    /// The runtime.
+    ///
+    /// # Errors
+    /// [`BuildError`] for the first option that cannot be used.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.verification.is_empty() {
+            return Err(BuildError::AdmitsNobody);
+        }
+        let entropy = match self.entropy {
+            Some(entropy) => entropy,
+            None => Box::new(OsEntropy::new()?),
+        };
+        Ok(Runtime {
+            config: self.config,
+            agents: self.agents,
+            verification: self.verification,
+            store: self.store,
+            entropy,
+        })
+    }
+
+    fn add(&mut self, name: &str, agent: Agent) {
+        match AgentRef::parse(name) {
+            Err(reason) => self.fail(BuildError::Agent { name: name.to_owned(), reason }),
+            Ok(reference) => {
+                self.config.agents.add(&reference);
+                if self.agents.insert(name.to_owned(), agent).is_some() {
+                    self.fail(BuildError::DuplicateAgent(name.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: BuildError) {
+        self.error.get_or_insert(error);
+    }
+}
+
+impl fmt::Debug for RuntimeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuntimeBuilder")
+            .field("config", &self.config)
+            .field("verification", &self.verification)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    async fn echo(_: JobContext, input: Value) -> Result<Value, AgentError> {
+        Ok(input)
+    }
+
+    #[test]
+    fn the_first_fault_is_named() {
+        let fault = |builder: RuntimeBuilder| builder.build().map(|_| ()).unwrap_err();
+        assert_eq!(fault(Runtime::builder()), BuildError::AdmitsNobody);
+        let open = || Runtime::builder().bearer("t", "alice");
+        assert_eq!(fault(open().bearer("t", "bob")), BuildError::DuplicateToken("bob".into()));
+        assert_eq!(fault(open().agent("a@1", echo).agent("a@1", echo)), BuildError::DuplicateAgent("a@1".into()));
+        assert!(matches!(fault(open().agent("A", echo).bearer("t", "bob")), BuildError::Agent { name, .. } if name == "A"));
+        assert!(open().agent("a@1", echo).agent("a@2", echo).agent("b", echo).build().is_ok());
+    }
+}

@@ -1,0 +1,342 @@
+//! Replies and events on their way to the application (protocol §3.2 to §3.6, §4.2).
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+
+use crate::client::ClientEndpoint;
+use crate::client::jobs::{HeldEvent, Submitted};
+use crate::client::output::{ClientEvent, RequestError, RequestId};
+use crate::client::requests::{Ask, Kind};
+use crate::error::ErrorCode;
+use crate::id::JobId;
+use crate::time::Now;
+use crate::wire::Envelope;
+use crate::wire::event::EventPayload;
+use crate::wire::job::{Accepted, Cancelled, Ended, FinalStatus, Subscribed};
+use crate::wire::session::ErrorPayload;
+
+/// What a numbered frame brings.
+enum News {
+    Event(Option<EventPayload>),
+    End(Box<Ended>),
+}
+
+impl News {
+    fn pos(&self) -> Option<u64> {
+        match self {
+            Self::Event(event) => event.as_ref()?.pos,
+            Self::End(ended) => ended.pos,
+        }
+    }
+
+    fn into_event(self, job: JobId, seq: Option<u64>) -> ClientEvent {
+        match self {
+            Self::Event(event) => ClientEvent::JobEvent { job, seq, event },
+            Self::End(ended) => ClientEvent::JobEnded { job, seq, ended },
+        }
+    }
+}
+
+impl ClientEndpoint {
+    /// `job.event`. Whether its number was handed on is returned, here and below.
+    pub(super) fn on_event(&mut self, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize) -> bool {
+        let event = EventPayload::read(&envelope.payload).ok();
+        self.deliver(envelope, is_numbered, bytes, News::Event(event))
+    }
+
+    /// `job.result`, or a `job.error` that rejects nothing.
+    pub(super) fn on_result(&mut self, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize) -> bool {
+        let news = match Ended::read(&envelope.payload, &envelope.message_type) {
+            Ok(ended) => News::End(Box::new(ended)),
+            Err(_) => News::Event(None),
+        };
+        self.deliver(envelope, is_numbered, bytes, news)
+    }
+
+    fn deliver(&mut self, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize, news: News) -> bool {
+        let in_payload = || envelope.payload.id("job_id").ok().flatten();
+        let Some(named) = envelope.job_id.clone().or_else(in_payload) else {
+            self.ignored += 1;
+            return false;
+        };
+        let ends = matches!(news, News::End(_));
+        let pos = news.pos();
+        if self.jobs.find(&named).is_none() {
+            let Some(id) = JobId::new(&named) else { return false };
+            if self.requests.has_submit()
+                && !self.hands_on_others
+                && let Some(index) = self.jobs.hold(&id, bytes)
+            {
+                let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
+                let event = HeldEvent { pos, event: news.into_event(id.clone(), seq) };
+                self.jobs.keep(&id, bytes, event);
+                return is_numbered;
+            }
+            // More than may be held back is handed on before its `job.accepted`, rather than lost.
+            if !(self.hands_on_others || self.jobs.is_held(&named)) || self.jobs.adopt(&id).is_none() {
+                self.ignored += 1;
+                return false;
+            }
+            self.release(&id);
+        }
+        let Some(job) = self.jobs.find_mut(&named) else { return false };
+        // An end is handed on whatever position it claims: without it the application would wait for ever.
+        let is_wanted = !job.abandoned && (job.is_new(pos) || ends);
+        let (id, index) = (job.id.clone(), job.index);
+        if !is_wanted {
+            if ends {
+                self.job_ended(&id, None);
+            }
+            return false;
+        }
+        let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
+        if let News::End(ended) = &news {
+            self.job_ended(&id, Some(ended.status));
+        }
+        self.event(news.into_event(id, seq));
+        is_numbered
+    }
+
+    /// Forgets a job that has ended. Runtimes may end a job without a word on the cancel that was asked for.
+    fn job_ended(&mut self, job: &JobId, status: Option<FinalStatus>) {
+        self.jobs.remove(job.as_str());
+        for request in self.requests.cancels_of(job.as_str()) {
+            self.requests.close(request);
+            let cancelled = Box::new(Cancelled {
+                job_id: Some(job.clone()),
+                reason: None,
+                current_status: status.map(|status| status.as_str().to_string()),
+                request_id: None,
+                reply_to: None,
+            });
+            self.event(ClientEvent::CancelAcknowledged { request, cancelled });
+        }
+    }
+
+    /// Hands on what waited for the `job.accepted` of `id`.
+    fn release(&mut self, id: &JobId) {
+        for HeldEvent { pos, event } in self.jobs.release(id) {
+            let is_new = self.jobs.find_mut(id.as_str()).is_some_and(|job| job.is_new(pos));
+            let (ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. }) = &event else { continue };
+            if !is_new {
+                if let Some(seq) = seq {
+                    self.numbers.taken(*seq);
+                }
+                continue;
+            }
+            if let ClientEvent::JobEnded { ended, .. } = &event {
+                self.job_ended(id, Some(ended.status));
+            }
+            self.event(event);
+        }
+    }
+
+    /// Once no submit is open, nothing can claim what waits for a `job.accepted`.
+    fn drop_unclaimed(&mut self) {
+        if self.jobs.holds_any() && !self.requests.has_submit() {
+            for index in self.jobs.drop_held() {
+                self.ignored += 1;
+                self.numbers.abandon(index);
+            }
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, now: Now, envelope: &Envelope<'_>) {
+        let Ok(mut accepted) = Accepted::read(&envelope.payload) else {
+            self.ignored += 1;
+            return;
+        };
+        let in_envelope = || envelope.job_id.as_deref().and_then(JobId::new);
+        let Some(job) = accepted.job_id.clone().or_else(in_envelope) else {
+            self.ignored += 1;
+            return;
+        };
+        accepted.job_id = Some(job.clone());
+        let is_child = accepted.parent_job_id.is_some();
+        let is_known = self.jobs.find(job.as_str()).is_some_and(|job| !job.is_other());
+        let request = self.answered_request(envelope).or_else(|| {
+            let guess = || self.guessed_request(envelope, &[Kind::Submit], &[], None, None);
+            if is_child || is_known { None } else { guess() }
+        });
+        let submit = request.and_then(|request| match self.requests.get(request)? {
+            Ask::Submit { submit, trace, again } => {
+                Some((Submitted { request, submit: submit.clone(), trace: *trace }, again.clone()))
+            }
+            Ask::Cancel { .. } | Ask::Subscribe { .. } => None,
+        });
+        match submit {
+            Some((submitted, again)) => {
+                self.backoff.progress();
+                self.requests.close(submitted.request);
+                self.accept(job, submitted, again, Box::new(accepted));
+                self.drop_unclaimed();
+                self.send_waiting(now);
+            }
+            None if is_child && !is_known && self.hands_on_others && self.jobs.adopt(&job).is_some() => {
+                self.event(ClientEvent::ChildAccepted { job, accepted: Box::new(accepted) });
+            }
+            None => self.ignored += 1,
+        }
+    }
+
+    fn accept(&mut self, job: JobId, submitted: Submitted, again: Option<JobId>, accepted: Box<Accepted>) {
+        let trace = accepted.trace_id.clone().unwrap_or_else(|| submitted.trace.to_string());
+        let Some(old) = again else { return self.attach(job, submitted, trace, accepted) };
+        if old == job {
+            if let Some(entry) = self.jobs.find_mut(job.as_str()) {
+                entry.resubmitting = false;
+                entry.trace = Some(trace);
+            }
+            return;
+        }
+        // The runtime had forgotten the key, so the work begins again under another name, if anybody waits for it.
+        self.requests.rename(&old, &job);
+        let previous = self.jobs.remove(old.as_str()).filter(|entry| !entry.abandoned);
+        if let Some(previous) = previous.and_then(|entry| entry.submitted) {
+            self.attach(job, previous, trace, accepted);
+        }
+    }
+
+    fn attach(&mut self, job: JobId, submitted: Submitted, trace: String, accepted: Box<Accepted>) {
+        let request = submitted.request;
+        let entry = self.jobs.attach(&job);
+        entry.trace = Some(trace);
+        entry.submitted = Some(submitted);
+        self.event(ClientEvent::Accepted { request, job: job.clone(), accepted });
+        self.release(&job);
+    }
+
+    pub(super) fn on_cancelled(&mut self, envelope: &Envelope<'_>) {
+        let Ok(cancelled) = Cancelled::read(&envelope.payload) else {
+            self.ignored += 1;
+            return;
+        };
+        let job = cancelled.job_id.as_ref().map(JobId::as_str).or(envelope.job_id.as_deref());
+        let request = self
+            .answered_request(envelope)
+            .or_else(|| self.guessed_request(envelope, &[Kind::Cancel], &[Kind::Cancel], job, None))
+            .filter(|request| matches!(self.requests.get(*request), Some(Ask::Cancel { .. })));
+        let Some(request) = request else {
+            self.ignored += 1;
+            return;
+        };
+        self.backoff.progress();
+        self.requests.close(request);
+        self.event(ClientEvent::CancelAcknowledged { request, cancelled: Box::new(cancelled) });
+    }
+
+    pub(super) fn on_subscribed(&mut self, envelope: &Envelope<'_>) {
+        let Ok(mut subscribed) = Subscribed::read(&envelope.payload) else {
+            self.ignored += 1;
+            return;
+        };
+        let named = subscribed.job_id.as_ref().map(JobId::as_str).or(envelope.job_id.as_deref());
+        let request = self
+            .answered_request(envelope)
+            .or_else(|| self.guessed_request(envelope, &[Kind::Subscribe], &[Kind::Subscribe], named, None));
+        let asked = request.and_then(|request| match self.requests.get(request)? {
+            Ask::Subscribe { job, again, .. } => Some((request, job.clone(), *again)),
+            Ask::Submit { .. } | Ask::Cancel { .. } => None,
+        });
+        let Some((request, job, again)) = asked else {
+            self.ignored += 1;
+            return;
+        };
+        self.backoff.progress();
+        self.requests.close(request);
+        subscribed.job_id = Some(job.clone());
+        let mut is_first = again;
+        if let Some(entry) = self.jobs.find_mut(job.as_str()) {
+            entry.trace = entry.trace.take().or_else(|| subscribed.trace_id.clone());
+            if let Some(start) = &mut entry.subscribed {
+                is_first |= entry.submitted.is_none() && start.seam.is_none();
+                start.seam = start.seam.or(subscribed.subscribed_from);
+            }
+        }
+        let status = subscribed.current_status.as_deref().and_then(FinalStatus::parse);
+        // A job that had ended and of which nothing is replayed says nothing more. One that was followed already still
+        // says its end.
+        let is_over = is_first && !subscribed.replayed;
+        if !again {
+            self.event(ClientEvent::Subscribed {
+                request,
+                job: job.clone(),
+                subscribed: Box::new(subscribed),
+            });
+        }
+        if let (Some(status), true) = (status, is_over) {
+            self.job_ended(&job, Some(status));
+        }
+    }
+
+    /// The runtime refused a request.
+    pub(super) fn refuse(&mut self, now: Now, request: RequestId, error: ErrorPayload) {
+        let Some(ask) = self.requests.get(request) else { return };
+        let is_repeat = matches!(ask, Ask::Submit { again: Some(_), .. } | Ask::Subscribe { again: true, .. });
+        if is_repeat && error.is_retryable() {
+            // The job is not lost because the runtime has no room for it at this moment.
+            self.requests.later(request, now.mono.after(self.submit_timeout()));
+        } else {
+            self.reject(now, request, RequestError::Refused(Box::new(error)));
+        }
+        self.send_waiting(now);
+    }
+
+    /// A request ends without what it asked for.
+    pub(super) fn reject(&mut self, now: Now, request: RequestId, error: RequestError) {
+        match self.requests.close(request) {
+            None => {}
+            Some(Ask::Submit { again: Some(job), .. } | Ask::Subscribe { job, again: true, .. }) => {
+                self.give_up_job(now, &job, error);
+            }
+            Some(Ask::Subscribe { job, again: false, .. }) => {
+                if self.jobs.find(job.as_str()).is_some_and(|job| job.submitted.is_none()) {
+                    self.jobs.remove(job.as_str());
+                }
+                self.event(ClientEvent::Rejected { request, error });
+            }
+            Some(Ask::Submit { again: None, .. } | Ask::Cancel { .. }) => {
+                self.event(ClientEvent::Rejected { request, error });
+            }
+        }
+        self.drop_unclaimed();
+    }
+
+    /// The job cannot be followed into the new session; its end will not be known.
+    fn give_up_job(&mut self, now: Now, job: &JobId, error: RequestError) {
+        let error = match error {
+            RequestError::Refused(error) => *error,
+            _ => ErrorPayload {
+                code: ErrorCode::InternalError.as_str().to_string(),
+                message: "the runtime cannot continue this job in a new session".to_string(),
+                retryable: None,
+                details: None,
+                request_id: None,
+                reply_to: None,
+                job_id: Some(job.clone()),
+            },
+        };
+        let is_wanted = self.jobs.find(job.as_str()).is_some_and(|job| !job.abandoned);
+        self.job_ended(job, Some(FinalStatus::Error));
+        if is_wanted {
+            let ended = Box::new(Ended {
+                job_id: Some(job.clone()),
+                pos: None,
+                status: FinalStatus::Error,
+                raw_status: None,
+                result: None,
+                result_id: None,
+                result_size: None,
+                summary: None,
+                completed_at: Some(now.unix),
+                error: Some(error),
+            });
+            self.event(ClientEvent::JobEnded { job: job.clone(), seq: None, ended });
+        }
+    }
+
+    /// The trace of a job, for what we say of it.
+    pub(super) fn trace_of(&self, job: &JobId) -> Option<String> {
+        self.jobs.find(job.as_str())?.trace.clone()
+    }
+}

@@ -1,0 +1,236 @@
+//! The jobs this session follows.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::client::output::{ClientEvent, RequestId};
+use crate::client::requests::Subscription;
+use crate::id::JobId;
+use crate::trace::TraceId;
+use crate::wire::job::Submit;
+
+/// Jobs that were neither submitted nor subscribed to here, and are followed all the same.
+const MAX_OTHERS: usize = 1_024;
+/// Events that may wait for the `job.accepted` of their job.
+const MAX_HELD_EVENTS: usize = 4_096;
+/// Bytes of them.
+const MAX_HELD_BYTES: usize = 4 << 20;
+
+/// Names a job among all this endpoint ever followed; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JobIndex(u64);
+
+impl JobIndex {
+    #[cfg(test)]
+    pub(super) const fn new(index: u64) -> Self {
+        Self(index)
+    }
+}
+
+/// A job that has not ended.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) index: JobIndex,
+    /// The last position handed on since the application attached (D-105).
+    pub(super) pos: u64,
+    /// For the envelopes of what we say of it.
+    pub(super) trace: Option<String>,
+    /// How it was submitted, if it was submitted here.
+    pub(super) submitted: Option<Submitted>,
+    /// Where it was subscribed from, if it was.
+    pub(super) subscribed: Option<Subscribed>,
+    /// The application dropped its handle.
+    pub(super) abandoned: bool,
+    /// It was submitted again to a new session, which has not answered yet.
+    pub(super) resubmitting: bool,
+}
+
+/// What it takes to submit a job again.
+#[derive(Debug, Clone)]
+pub(super) struct Submitted {
+    pub(super) request: RequestId,
+    pub(super) submit: Arc<Submit>,
+    pub(super) trace: TraceId,
+}
+
+/// What it takes to subscribe to a job again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subscribed {
+    pub(super) start: Subscription,
+    /// Origin number of the seam, once known.
+    pub(super) seam: Option<u64>,
+}
+
+/// Events of one job that wait for its `job.accepted`.
+#[derive(Debug)]
+struct Held {
+    index: JobIndex,
+    bytes: usize,
+    events: Vec<HeldEvent>,
+}
+
+/// One of them, with its position.
+#[derive(Debug)]
+pub(super) struct HeldEvent {
+    pub(super) pos: Option<u64>,
+    pub(super) event: ClientEvent,
+}
+
+/// All jobs that have not ended, by id.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    live: BTreeMap<Box<str>, Job>,
+    /// Jobs whose events came before their `job.accepted`.
+    held: BTreeMap<Box<str>, Held>,
+    held_events: usize,
+    held_bytes: usize,
+    others: usize,
+    next: u64,
+}
+
+impl Jobs {
+    pub(super) fn find(&self, id: &str) -> Option<&Job> {
+        self.live.get(id)
+    }
+
+    pub(super) fn find_mut(&mut self, id: &str) -> Option<&mut Job> {
+        self.live.get_mut(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.live.values()
+    }
+
+    /// The job the application attaches to. One that it had dropped is attached to afresh.
+    pub(super) fn attach(&mut self, id: &JobId) -> &mut Job {
+        if self.live.get(id.as_str()).is_some_and(|job| job.is_other()) {
+            self.others -= 1;
+        }
+        let index = match self.held.get(id.as_str()) {
+            Some(held) => held.index,
+            None => Self::draw(&mut self.next),
+        };
+        let job = self.live.entry(id.as_str().into()).or_insert_with(|| Job::new(id, index));
+        if job.abandoned {
+            job.abandoned = false;
+            job.pos = 0;
+        }
+        job
+    }
+
+    /// A job the application did not ask for; `None` when there are too many of them.
+    pub(super) fn adopt(&mut self, id: &JobId) -> Option<&mut Job> {
+        if !self.live.contains_key(id.as_str()) {
+            if self.others >= MAX_OTHERS {
+                return None;
+            }
+            self.others += 1;
+            let index = Self::draw(&mut self.next);
+            self.live.insert(id.as_str().into(), Job::new(id, index));
+        }
+        self.live.get_mut(id.as_str())
+    }
+
+    pub(super) fn remove(&mut self, id: &str) -> Option<Job> {
+        let job = self.live.remove(id)?;
+        if job.is_other() {
+            self.others -= 1;
+        }
+        Some(job)
+    }
+
+    /// The index under which an event of a job nobody knows yet may wait; `None` when too much waits already.
+    pub(super) fn hold(&mut self, id: &JobId, bytes: usize) -> Option<JobIndex> {
+        if self.held_events >= MAX_HELD_EVENTS || self.held_bytes.saturating_add(bytes) > MAX_HELD_BYTES {
+            return None;
+        }
+        if let Some(held) = self.held.get(id.as_str()) {
+            return Some(held.index);
+        }
+        let index = Self::draw(&mut self.next);
+        self.held.insert(id.as_str().into(), Held { index, bytes: 0, events: Vec::new() });
+        Some(index)
+    }
+
+    /// Keeps an event for which [`Jobs::hold`] gave an index.
+    pub(super) fn keep(&mut self, id: &JobId, bytes: usize, event: HeldEvent) {
+        if let Some(held) = self.held.get_mut(id.as_str()) {
+            held.events.push(event);
+            held.bytes += bytes;
+            self.held_events += 1;
+            self.held_bytes += bytes;
+        }
+    }
+
+    /// What waited for the `job.accepted` of this job.
+    pub(super) fn release(&mut self, id: &JobId) -> Vec<HeldEvent> {
+        let Some(held) = self.held.remove(id.as_str()) else { return Vec::new() };
+        self.held_events -= held.events.len();
+        self.held_bytes -= held.bytes;
+        held.events
+    }
+
+    /// Whether events of this job wait for its `job.accepted`.
+    pub(super) fn is_held(&self, id: &str) -> bool {
+        self.held.contains_key(id)
+    }
+
+    /// Whether anything waits for a `job.accepted`.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Gives up what waits: no submit can claim it any more. The indexes it was numbered under are returned.
+    pub(super) fn drop_held(&mut self) -> Vec<JobIndex> {
+        self.held_events = 0;
+        self.held_bytes = 0;
+        core::mem::take(&mut self.held).into_values().map(|held| held.index).collect()
+    }
+
+    /// Keeps only what another session is asked for again.
+    pub(super) fn start_over(&mut self) {
+        self.live.retain(|_, job| !job.abandoned && !job.is_other());
+        self.others = 0;
+    }
+
+    fn draw(next: &mut u64) -> JobIndex {
+        *next += 1;
+        JobIndex(*next)
+    }
+}
+
+impl Job {
+    fn new(id: &JobId, index: JobIndex) -> Self {
+        Self {
+            id: id.clone(),
+            index,
+            pos: 0,
+            trace: None,
+            submitted: None,
+            subscribed: None,
+            abandoned: false,
+            resubmitting: false,
+        }
+    }
+
+    /// Neither submitted nor subscribed to here.
+    pub(super) const fn is_other(&self) -> bool {
+        self.submitted.is_none() && self.subscribed.is_none()
+    }
+
+    /// Whether an event at this position is one the application has not had (D-105), which it then has.
+    pub(super) const fn is_new(&mut self, pos: Option<u64>) -> bool {
+        match pos {
+            Some(pos) if pos <= self.pos => false,
+            Some(pos) => {
+                self.pos = pos;
+                true
+            }
+            None => true,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The client endpoint.
+
+mod output;
+
+pub use output::{ClientEvent, ClosedReason, Connected, Output, RequestError, RequestId, ResumeState};

@@ -1,0 +1,192 @@
+//! What a client endpoint asks of its driver, and what it tells the application.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::agent::Versions;
+use crate::close::CloseCode;
+use crate::feature::Features;
+use crate::id::{JobId, SessionId};
+use crate::secret::Secret;
+use crate::wire::event::EventPayload;
+use crate::wire::job::{Accepted, Cancelled, Ended, Subscribed};
+use crate::wire::session::ErrorPayload;
+
+/// Names a request of the application: a submit, cancel or subscribe. Rises from request to request; survives
+/// reconnects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(crate) u64);
+
+/// Everything a client endpoint can ask of its driver. Exhaustive on purpose: a driver that forgets one does not
+/// compile.
+#[derive(Debug)]
+#[must_use = "an output that is not carried out is lost"]
+pub enum Output {
+    /// Open a transport to the runtime, then call [`handle_open`](crate::client::ClientEndpoint::handle_open), or
+    /// [`handle_closed`](crate::client::ClientEndpoint::handle_closed) if that fails. The back-off is over already.
+    Connect,
+    /// Frames wait. Pull them with [`poll_frame`](crate::client::ClientEndpoint::poll_frame) while the socket takes
+    /// more. An edge: given again only after `poll_frame` returned `None`.
+    FramesReady,
+    /// Pull what is left, send it, close with this code, then call
+    /// [`handle_closed`](crate::client::ClientEndpoint::handle_closed).
+    Close(CloseCode),
+    /// Keep this for a resume by a later process, then call
+    /// [`handle_remembered`](crate::client::ClientEndpoint::handle_remembered); nothing is sent before. A driver
+    /// without such a place answers at once.
+    Remember(ResumeState),
+    /// Something the application wants to know.
+    Event(ClientEvent),
+}
+
+/// What a client needs to continue a session after its process died.
+#[derive(Debug, Clone)]
+pub struct ResumeState {
+    /// The session.
+    pub session_id: SessionId,
+    /// The token, good for one resume.
+    pub resume_token: Secret,
+    /// The highest number such that the application has it and all below. A later process asks for what follows; what
+    /// had arrived but was not [taken](crate::client::ClientEndpoint::taken) comes again.
+    pub last_event_seq: u64,
+}
+
+/// What the application is told. Frames of one job come in the order in which the job produced them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// The session is open.
+    Connected(Box<Connected>),
+    /// The transport is gone; the endpoint reconnects by itself unless [`ClientEvent::Closed`] follows.
+    Disconnected,
+    /// A submit was accepted. Its events carry the same `job` and follow.
+    ///
+    /// Comes a second time for the same `request` if, in a new session, the runtime had forgotten the job and runs it
+    /// again under another id: the work goes on as this `job`.
+    Accepted {
+        /// The submit.
+        request: RequestId,
+        /// The job.
+        job: JobId,
+        /// What the runtime said of it.
+        accepted: Box<Accepted>,
+    },
+    /// A submit, cancel or subscribe was refused, or not answered in time.
+    Rejected {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        error: RequestError,
+    },
+    /// The runtime started a job on behalf of a job (delegation). Only told if
+    /// [`other_jobs`](crate::config::ClientConfig::other_jobs) is set.
+    ChildAccepted {
+        /// The child.
+        job: JobId,
+        /// What the runtime said of it; `parent_job_id` names the parent.
+        accepted: Box<Accepted>,
+    },
+    /// A job produced an event.
+    JobEvent {
+        /// The job.
+        job: JobId,
+        /// Its number, if it had one; give it to [`taken`](crate::client::ClientEndpoint::taken) once the application
+        /// has the event. It is the session's number; where sessions before it could not be continued, plus the
+        /// numbers of those, so that it rises over the endpoint's whole life.
+        seq: Option<u64>,
+        /// The event, or `None` if it could not be read (its number counts all the same).
+        event: Option<EventPayload>,
+    },
+    /// A job ended.
+    JobEnded {
+        /// The job.
+        job: JobId,
+        /// Its number, as in [`ClientEvent::JobEvent`].
+        seq: Option<u64>,
+        /// How it ended.
+        ended: Box<Ended>,
+    },
+    /// A cancel was acknowledged; the job's end follows.
+    CancelAcknowledged {
+        /// The cancel.
+        request: RequestId,
+        /// What the runtime said.
+        cancelled: Box<Cancelled>,
+    },
+    /// A subscribe was acknowledged; the job's events follow. Some runtimes send old events first. Of a job that had
+    /// ended (`current_status`) and of which nothing is replayed, nothing follows.
+    Subscribed {
+        /// The subscribe.
+        request: RequestId,
+        /// The job.
+        job: JobId,
+        /// What the runtime said of it.
+        subscribed: Box<Subscribed>,
+    },
+    /// Numbers are missing and stayed missing after a resume; the stream goes on behind them (protocol §4.2).
+    Gap {
+        /// The first missing number, as in [`ClientEvent::JobEvent`].
+        from: u64,
+        /// The last missing number.
+        to: u64,
+    },
+    /// An error that answers no request and ends nothing.
+    RuntimeError(Box<ErrorPayload>),
+    /// The session is over; nothing follows.
+    Closed(ClosedReason),
+}
+
+/// How a session was opened.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// The session.
+    pub session_id: SessionId,
+    /// Whether the stream continues where it was cut. `false` on the first connect, and when the old session could not
+    /// be continued: then unfinished jobs have been submitted again with their keys.
+    pub resumed: bool,
+    /// What both sides know.
+    pub features: Features,
+    /// Display name of the runtime.
+    pub runtime_name: Option<String>,
+    /// Display version of the runtime.
+    pub runtime_version: Option<String>,
+    /// The agents by name.
+    pub agents: Arc<Vec<(String, Versions)>>,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RequestError {
+    /// The runtime refused it.
+    Refused(Box<ErrorPayload>),
+    /// No answer came in time.
+    TimedOut,
+    /// The session ended first.
+    SessionClosed,
+    /// The other side did not negotiate what the request needs; the name of the feature.
+    Unsupported(&'static str),
+    /// The frame is larger than this peer reads on this transport, in bytes.
+    TooLarge {
+        /// What the frame takes.
+        bytes: usize,
+        /// What it may take.
+        limit: usize,
+    },
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClosedReason {
+    /// The application closed it.
+    Requested,
+    /// The runtime does not accept the credentials.
+    Unauthenticated(Box<ErrorPayload>),
+    /// Another connection resumed this session (D-67).
+    TakenOver,
+    /// The runtime refused the hello for another reason.
+    Refused(Box<ErrorPayload>),
+    /// The configured number of attempts without progress is used up.
+    GaveUp,
+}

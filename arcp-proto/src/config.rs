@@ -1,0 +1,224 @@
+//! Configuration of both endpoints, with the defaults of protocol §9.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::agent::Inventory;
+use crate::client::ResumeState;
+use crate::feature::Features;
+use crate::secret::Secret;
+
+/// Largest integer on the wire: 2⁵³−1 (D-55).
+pub const MAX_SEQ: u64 = (1 << 53) - 1;
+
+const KIB: u64 = 1_024;
+const MIB: u64 = 1_024 * KIB;
+
+/// Configuration of a [`RuntimeEndpoint`](crate::runtime::RuntimeEndpoint).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RuntimeConfig {
+    /// Display name in the welcome; not empty.
+    pub name: String,
+    /// Display version in the welcome; not empty.
+    pub version: String,
+    /// What is offered to clients.
+    pub features: Features,
+    /// The agents that can be submitted to.
+    pub agents: Inventory,
+    /// Heartbeat interval, whole seconds, 1 s to 1 h. Default 30 s.
+    pub heartbeat_interval: Duration,
+    /// How long a detached session lives, whole seconds, 1 s to 24 h. Default 600 s.
+    pub resume_window: Duration,
+    /// How long an agent that is told to stop may take. Default 30 s.
+    pub cancel_grace: Duration,
+    /// How long finished jobs, their history and their idempotency keys, and the tokens of dead sessions are
+    /// remembered. Default 24 h.
+    pub retention: Duration,
+    /// All limits.
+    pub limits: Limits,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            name: String::from("arcp"),
+            version: String::from(env!("CARGO_PKG_VERSION")),
+            features: Features::SUPPORTED,
+            agents: Inventory::default(),
+            heartbeat_interval: Duration::from_secs(30),
+            resume_window: Duration::from_secs(600),
+            cancel_grace: Duration::from_secs(30),
+            retention: Duration::from_secs(24 * 3_600),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Limits of a runtime (protocol §9, threats T-2 to T-6).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// From the transport's opening to the hello. Default 5 s.
+    pub hello_timeout: Duration,
+    /// From the transport's opening to the welcome. Default 10 s.
+    pub welcome_timeout: Duration,
+    /// How long a connection may take nothing while something waits. Default 60 s.
+    pub write_stall: Duration,
+    /// Bytes read from a connection before its welcome. Default 64 KiB.
+    pub bytes_before_welcome: usize,
+    /// Connections that wait for authentication. Default 1 024.
+    pub unauthenticated: usize,
+    /// Malformed frames a connection may send in a minute. Default 32.
+    pub malformed_per_minute: u32,
+    /// Pings answered in a second. Default 10.
+    pub pings_per_second: u32,
+    /// Control frames that may wait on one connection. Default 256.
+    pub control_queue: usize,
+    /// Request ids remembered per session. Default 4 096.
+    pub remembered_requests: usize,
+    /// Events a session keeps in memory. Default 4 096.
+    pub window_events: usize,
+    /// Bytes a session keeps in memory. Default 2 MiB.
+    pub window_bytes: u64,
+    /// Unacknowledged events kept for a session in the store. Default 65 536.
+    pub replay_events: u64,
+    /// Bytes of them without chunks. Default 16 MiB.
+    pub replay_bytes: u64,
+    /// Bytes of their chunks. Default 32 MiB.
+    pub replay_chunk_bytes: u64,
+    /// Events of a job's log kept for history. Default 65 536.
+    pub log_events: u64,
+    /// Bytes of them without chunks. Default 16 MiB.
+    pub log_bytes: u64,
+    /// Bytes of their chunks. Default 32 MiB.
+    pub log_chunk_bytes: u64,
+    /// Unacknowledged events above which a session is told that it lags. Default 1 000; re-armed below half.
+    pub lag: u64,
+    /// Bytes that may wait for the store before jobs are held. Default 16 MiB.
+    pub pending_bytes: u64,
+    /// Decoded bytes of one streamed result. Default 256 MiB.
+    pub result_bytes: u64,
+    /// Hellos of one principal: a second's refill. Default 10.
+    pub hellos_per_second: u32,
+    /// Hellos of one principal in one burst. Default 100.
+    pub hello_burst: u32,
+    /// Sessions of one principal. Default 100.
+    pub sessions: usize,
+    /// Unfinished jobs of one principal. Default 1 000.
+    pub jobs: usize,
+    /// Running jobs of one principal; more wait in `pending`. Default 50.
+    pub running_jobs: usize,
+    /// Subscriptions of one principal. Default 1 000.
+    pub subscriptions: usize,
+    /// Subscribers of one job. Default 256.
+    pub subscribers: usize,
+    /// Idempotency keys of one principal. Default 100 000.
+    pub idempotency_keys: usize,
+    /// Retained bytes of one principal's jobs. Default 64 MiB.
+    pub buffered_bytes: u64,
+    /// Dead sessions of one principal that are remembered. Default 10 000.
+    pub tombstones: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hello_timeout: Duration::from_secs(5),
+            welcome_timeout: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
+            bytes_before_welcome: 64 * 1_024,
+            unauthenticated: 1_024,
+            malformed_per_minute: 32,
+            pings_per_second: 10,
+            control_queue: 256,
+            remembered_requests: 4_096,
+            window_events: 4_096,
+            window_bytes: 2 * MIB,
+            replay_events: 65_536,
+            replay_bytes: 16 * MIB,
+            replay_chunk_bytes: 32 * MIB,
+            log_events: 65_536,
+            log_bytes: 16 * MIB,
+            log_chunk_bytes: 32 * MIB,
+            lag: 1_000,
+            pending_bytes: 16 * MIB,
+            result_bytes: 256 * MIB,
+            hellos_per_second: 10,
+            hello_burst: 100,
+            sessions: 100,
+            jobs: 1_000,
+            running_jobs: 50,
+            subscriptions: 1_000,
+            subscribers: 256,
+            idempotency_keys: 100_000,
+            buffered_bytes: 64 * MIB,
+            tombstones: 10_000,
+        }
+    }
+}
+
+/// Configuration of a [`ClientEndpoint`](crate::client::ClientEndpoint).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// Display name, cut at 256 bytes.
+    pub name: String,
+    /// Display version, cut at 256 bytes.
+    pub version: String,
+    /// The bearer token.
+    pub token: Secret,
+    /// What is offered to the runtime.
+    pub features: Features,
+    /// A session of an earlier process to continue.
+    pub resume: Option<ResumeState>,
+    /// Whether events of jobs are handed on that were neither submitted nor subscribed to through this endpoint:
+    /// children of its jobs. With `resume` they are handed on in any case, since the jobs of the earlier process are
+    /// such jobs. Who gets them must take them or abandon their job. Otherwise they are dropped. Default `false`.
+    pub other_jobs: bool,
+    /// How long to wait for the welcome. Default 10 s.
+    pub welcome_timeout: Duration,
+    /// How long to wait for the answer to a submit before it is sent again with its key. Default 30 s.
+    pub submit_timeout: Duration,
+    /// How long to wait for the answer to a cancel or subscribe. Default 10 s.
+    pub request_timeout: Duration,
+    /// How long to wait for the runtime's part of a goodbye. Default 1 s.
+    pub close_timeout: Duration,
+    /// The first upper bound of the random wait before a reconnect; doubles up to `backoff_max`. Default 200 ms.
+    pub backoff_min: Duration,
+    /// Its largest value. Default 30 s.
+    pub backoff_max: Duration,
+    /// Attempts without progress after which the session is given up; `None` tries for ever. The default is `None`.
+    pub max_attempts: Option<u32>,
+    /// Least time between two acknowledgements. Default 250 ms.
+    pub ack_interval: Duration,
+    /// Events handed out but not taken by the application, above which nothing more is read. Default 65 536.
+    pub untaken_events: u64,
+    /// Bytes of them. Default 16 MiB.
+    pub untaken_bytes: u64,
+}
+
+impl ClientConfig {
+    /// The defaults with this bearer token.
+    #[must_use]
+    pub fn new(token: impl Into<Secret>) -> Self {
+        Self {
+            name: String::from("arcp-rs"),
+            version: String::from(env!("CARGO_PKG_VERSION")),
+            token: token.into(),
+            features: Features::SUPPORTED,
+            resume: None,
+            other_jobs: false,
+            welcome_timeout: Duration::from_secs(10),
+            submit_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(1),
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+            max_attempts: None,
+            ack_interval: Duration::from_millis(250),
+            untaken_events: 65_536,
+            untaken_bytes: 16 * MIB,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One transport connection, from its opening to its close.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::close::CloseCode;
+use crate::heartbeat::Heartbeat;
+use crate::runtime::principal::Rate;
+use crate::runtime::requests::OrderedReplies;
+use crate::runtime::{AuthId, SessionHandle};
+use crate::time::{Instant, UnixTime};
+use crate::wire::peer::TransportKind;
+use crate::wire::session::Hello;
+
+/// What a connection may do at this moment.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Open; the hello is awaited.
+    AwaitHello,
+    /// The hello is here; who sent it is being found out. No second frame is read.
+    Authenticating(Box<Greeting>),
+    /// The session is decided; the welcome waits for its commit.
+    Committing {
+        session: SessionHandle,
+        request_id: Arc<str>,
+        resumed: bool,
+    },
+    /// The session speaks over this connection.
+    Active(Active),
+    /// Nothing is read any more; what is queued may still leave.
+    Closing,
+}
+
+/// A hello whose credentials are being judged.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    pub(crate) id: AuthId,
+    pub(crate) request_id: Arc<str>,
+    /// What an error before a session exists echoes as `session_id`.
+    pub(crate) session_id: Option<String>,
+    pub(crate) hello: Hello,
+}
+
+/// A connection with a session.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) session: SessionHandle,
+    pub(crate) heartbeat: Option<Heartbeat>,
+    /// Whether the client has shown that the welcome arrived.
+    pub(crate) confirmed: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) transport: TransportKind,
+    pub(crate) phase: Phase,
+    /// Frames ahead of events.
+    pub(crate) control: VecDeque<String>,
+    pub(crate) replies: OrderedReplies,
+    /// `FramesReady` was given and `poll_frame` has not said `None` since.
+    pub(crate) announced: bool,
+    pub(crate) stall_armed: bool,
+    /// When something was last pulled, or began to wait.
+    pub(crate) moved: Instant,
+    pub(crate) bytes_before_welcome: usize,
+    pub(crate) malformed: Rate,
+    pub(crate) pings: Rate,
+    /// When the credentials stop being good.
+    pub(crate) credentials_end: Option<UnixTime>,
+    /// Sent with the close once everything is pulled.
+    pub(crate) close: Option<CloseCode>,
+}
+
+impl Connection {
+    pub(crate) fn new(transport: TransportKind, now: Instant) -> Self {
+        Self {
+            transport,
+            phase: Phase::AwaitHello,
+            control: VecDeque::new(),
+            replies: OrderedReplies::default(),
+            announced: false,
+            stall_armed: false,
+            moved: now,
+            bytes_before_welcome: 0,
+            malformed: Rate::default(),
+            pings: Rate::default(),
+            credentials_end: None,
+            close: None,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> Option<SessionHandle> {
+        match &self.phase {
+            Phase::Committing { session, .. } => Some(*session),
+            Phase::Active(active) => Some(active.session),
+            Phase::AwaitHello | Phase::Authenticating(_) | Phase::Closing => None,
+        }
+    }
+
+    pub(crate) const fn is_before_welcome(&self) -> bool {
+        matches!(self.phase, Phase::AwaitHello | Phase::Authenticating(_) | Phase::Committing { .. })
+    }
+}

@@ -1,0 +1,484 @@
+//! The runtime endpoint: all sessions and jobs of one process.
+//!
+//! ```text
+//!   frames ─→ connection ─→ greeting ─→ session ─┐            ┌─→ agents (StartJob, CancelJob, …)
+//!                 ↑                              ├─→ job ─────┤
+//!   frames ←── send window ←── fan-out ←─────────┘            └─→ log (Store) ─→ commit ─→ what waited
+//! ```
+
+mod arena;
+mod cancel;
+mod connection;
+mod fanout;
+mod greeting;
+mod history;
+pub mod idempotency;
+mod inbound;
+mod job;
+
+mod log;
+mod output;
+mod pressure;
+mod principal;
+mod recovery;
+mod reply;
+mod requests;
+mod resume;
+pub mod rows;
+mod running;
+mod session;
+pub mod store;
+mod submit;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::close::CloseCode;
+use crate::config::RuntimeConfig;
+use crate::entropy::Entropy;
+use crate::error::{ApiMisuse, Limit, WireError};
+use crate::id::{IdSource, JobKey, SessionKey};
+use crate::secret::TokenHash;
+use crate::time::{Instant, Now};
+use crate::timer::Timers;
+use crate::wire::delivery::Frame;
+use crate::wire::peer::TransportKind;
+use arena::Arena;
+use connection::{Connection, Phase};
+use job::Job;
+use log::{Answer, Log};
+use principal::Principals;
+use session::Session;
+use store::{Command, StoreDone, StoreId};
+
+pub use job::JobState;
+pub use output::{
+    AgentEnd, AgentFailure, AgentInput, AuthId, ConnectionId, Credentials, JobHandle, Output, RuntimeEvent,
+    SessionHandle, StartJob, StopReason, Verdict,
+};
+
+
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Everything time can do to a runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Timer {
+    /// A connection has sent no hello.
+    Hello(ConnectionId),
+    /// A connection has had no welcome.
+    Welcome(ConnectionId),
+    /// A connection is due to be pinged, or has been silent for two intervals.
+    Heartbeat(ConnectionId),
+    /// A connection may have taken nothing for too long.
+    WriteStall(ConnectionId),
+    /// A connection's credentials stop being good.
+    CredentialsEnd(ConnectionId),
+    /// A detached session can be resumed no longer.
+    ResumeWindow(SessionHandle),
+    /// A session that does not acknowledge lets go of what it was sent long ago.
+    Unacknowledged(SessionHandle),
+    /// A dead session is no longer remembered.
+    Tombstone(SessionHandle),
+    /// A job has run as long as it may.
+    MaxRuntime(JobHandle),
+    /// A stopped job's agent has had its grace.
+    CancelGrace(JobHandle),
+    /// A finished job is no longer remembered.
+    Retention(JobHandle),
+    /// The store had no room; it is asked again.
+    StoreRetry,
+}
+
+/// What waits for a commit.
+#[derive(Debug)]
+enum Effect {
+    /// The session is stored: greet.
+    Welcome(Box<greeting::Welcoming>),
+    /// A reply may leave.
+    Reply(Box<reply::Pending>),
+    /// The acceptance is stored: run the agent.
+    Start(JobHandle),
+    /// A follow is stored: begin to read history.
+    Read(SessionHandle),
+    /// A terminal is stored.
+    Ended(JobHandle),
+}
+
+/// All sessions and jobs of one process, as a pure state machine.
+///
+/// # Calling contract
+///
+/// It does nothing by itself: no IO, no clock, no threads. Every method is one of four kinds.
+///
+/// * **Inputs** (`handle_*`) tell what happened. They take [`Now`]; its monotonic part never goes backwards. What only a
+///   peer can get wrong is never an `Err`: a bad peer becomes outputs. An input with nothing to do changes nothing.
+/// * **Commands** ([`cancel_job`](Self::cancel_job), [`shut_down`](Self::shut_down)) ask for something.
+/// * **Outputs** ([`poll_output`](Self::poll_output), [`poll_frame`](Self::poll_frame),
+///   [`poll_timeout`](Self::poll_timeout)) say what is to be done. All are O(1), and queued by inputs and commands only,
+///   so the order in which they are polled changes nothing but their own order.
+/// * **Getters** ([`may_read`](Self::may_read), [`job_state`](Self::job_state), …) look.
+///
+/// After any inputs: poll outputs until `None`, carrying each out; then read sockets whose
+/// [`may_read`](Self::may_read) says so; sleep until [`poll_timeout`](Self::poll_timeout), then call
+/// [`handle_timeout`](Self::handle_timeout). A second frame of a connection must not be given while `may_read` is
+/// false.
+///
+/// After [`Output::Halt`] nothing leaves any more; every call is a no-op.
+#[expect(missing_debug_implementations, reason = "the entropy source shows nothing")]
+pub struct RuntimeEndpoint {
+    config: RuntimeConfig,
+    entropy: Box<dyn Entropy + Send>,
+    now: Now,
+    ids: IdSource,
+    outputs: VecDeque<Output>,
+    timers: Timers<Timer>,
+    log: Log<Effect>,
+    connections: Arena<ConnectionId, Connection>,
+    sessions: Arena<SessionHandle, Session>,
+    jobs: Arena<JobHandle, Job>,
+    principals: Principals,
+    session_keys: BTreeMap<SessionKey, SessionHandle>,
+    job_keys: BTreeMap<JobKey, JobHandle>,
+    /// Hashes of every token that could still be presented, those of dead sessions included.
+    tokens: BTreeMap<TokenHash, SessionHandle>,
+    /// Connections whose credentials are being judged.
+    questions: BTreeMap<AuthId, ConnectionId>,
+    /// Sessions by the page they wait for.
+    reads: BTreeMap<StoreId, SessionHandle>,
+    next_question: u64,
+    before_welcome: usize,
+    /// Sessions that read history.
+    catching_sessions: BTreeSet<SessionHandle>,
+    /// Whether all jobs are held because of the store, and whether because it was full.
+    store_holds: bool,
+    was_full: bool,
+    shutting_down: bool,
+    halted: bool,
+}
+
+impl RuntimeEndpoint {
+    /// A runtime with an empty store. To continue from a store, use [`Recovery`].
+    #[must_use]
+    pub fn new(config: RuntimeConfig, entropy: Box<dyn Entropy + Send>, now: Now) -> Self {
+        Self {
+            config,
+            entropy,
+            now,
+            ids: IdSource::default(),
+            outputs: VecDeque::new(),
+            timers: Timers::new(),
+            log: Log::new(),
+            connections: Arena::new(),
+            sessions: Arena::new(),
+            jobs: Arena::new(),
+            principals: Principals::default(),
+            session_keys: BTreeMap::new(),
+            job_keys: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            next_question: 0,
+            before_welcome: 0,
+            catching_sessions: BTreeSet::new(),
+            store_holds: false,
+            was_full: false,
+            shutting_down: false,
+            halted: false,
+        }
+    }
+
+    /// A transport was opened. Its hello is awaited from here on.
+    pub fn handle_open(&mut self, now: Now, transport: TransportKind) -> ConnectionId {
+        let live = self.enter(now);
+        let connection = self.connections.insert(Connection::new(transport, self.now.mono));
+        if !live {
+            return connection;
+        }
+        self.before_welcome += 1;
+        let limits = &self.config.limits;
+        self.timers.arm(self.now.mono.after(limits.hello_timeout), Timer::Hello(connection));
+        self.timers.arm(self.now.mono.after(limits.welcome_timeout), Timer::Welcome(connection));
+        if self.shutting_down {
+            self.fail(
+                connection,
+                &WireError::new(crate::error::ErrorCode::InternalError, "the runtime is shutting down"),
+                CloseCode::GoingAway,
+            );
+        } else if self.before_welcome > limits.unauthenticated {
+            let error = WireError::limit(Limit::Connections, "too many connections wait for authentication");
+            self.fail(connection, &error, CloseCode::TryAgainLater);
+        }
+        connection
+    }
+
+    /// A frame arrived. Bytes only: whether they are UTF-8, JSON, an envelope is judged here.
+    pub fn handle_frame(&mut self, now: Now, connection: ConnectionId, frame: Bytes) {
+        if self.enter(now) {
+            self.receive(connection, &frame);
+        }
+    }
+
+    /// A frame over the transport's limit arrived and was discarded (protocol §1.4).
+    pub fn handle_oversized(&mut self, now: Now, connection: ConnectionId) {
+        if self.enter(now) {
+            self.receive_oversized(connection);
+        }
+    }
+
+    /// The transport proved that the client received what was sent before the last [`Output::Probe`] (D-96).
+    pub fn handle_proof(&mut self, now: Now, connection: ConnectionId) {
+        if self.enter(now) {
+            self.confirm_token(connection);
+        }
+    }
+
+    /// The transport is gone, whoever closed it. The id names nothing afterwards.
+    pub fn handle_closed(&mut self, now: Now, connection: ConnectionId) {
+        if self.enter(now) {
+            self.detach_connection(connection);
+        }
+        self.connections.remove(connection);
+    }
+
+    /// Time has passed. Spurious calls are harmless.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if !self.enter(now) {
+            return;
+        }
+        while let Some(timer) = self.timers.pop(self.now.mono) {
+            match timer {
+                Timer::Hello(connection) => self.hello_is_late(connection),
+                Timer::Welcome(connection) => self.welcome_is_late(connection),
+                Timer::Heartbeat(connection) => self.beat(connection),
+                Timer::WriteStall(connection) => self.check_stall(connection),
+                Timer::CredentialsEnd(connection) => self.check_credentials(connection),
+                Timer::ResumeWindow(session) => self.check_resume_window(session),
+                Timer::Unacknowledged(session) => self.let_go_of_sent(session),
+                Timer::Tombstone(session) => self.forget_session(session),
+                Timer::MaxRuntime(job) => self.run_time_is_over(job),
+                Timer::CancelGrace(job) => self.grace_is_over(job),
+                Timer::Retention(job) => self.forget_job(job),
+                Timer::StoreRetry => self.log.retry(),
+            }
+        }
+    }
+
+    /// The answer to [`Output::Authenticate`]. One that comes too late, or for a connection that is gone, is ignored.
+    pub fn handle_auth(&mut self, now: Now, id: AuthId, verdict: Verdict) {
+        if self.enter(now)
+            && let Some(connection) = self.questions.remove(&id)
+        {
+            self.judge(connection, verdict);
+        }
+    }
+
+    /// The answer to [`Output::Store`].
+    pub fn handle_store(&mut self, now: Now, id: StoreId, done: StoreDone) {
+        if !self.enter(now) {
+            return;
+        }
+        if let Some(session) = self.reads.remove(&id) {
+            self.page_read(session, id, done);
+            return;
+        }
+        match self.log.handle(id, done) {
+            Answer::Committed(appends) => {
+                for append in appends {
+                    for (session, seq) in append.sessions {
+                        self.numbers_committed(session, seq);
+                    }
+                    for effect in append.effects {
+                        self.run(effect);
+                    }
+                }
+                self.read_on_after_commit();
+                self.hold_for_store();
+            }
+            Answer::Full => {
+                self.timers.arm(self.now.mono.after(STORE_RETRY), Timer::StoreRetry);
+                if !self.store_holds {
+                    self.event(RuntimeEvent::StoreFull);
+                }
+                self.hold_for_store();
+            }
+            Answer::Failed => self.halt(),
+            Answer::Unknown => {}
+        }
+    }
+
+    /// An agent says something about its job.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`] if the job is over or what it says breaks a rule; nothing was emitted then, and the job goes on.
+    pub fn handle_agent(&mut self, now: Now, job: JobHandle, input: AgentInput) -> Result<(), ApiMisuse> {
+        if !self.enter(now) {
+            return Ok(());
+        }
+        match input {
+            AgentInput::Emit(emission) => self.emit(job, emission),
+            AgentInput::Chunk(chunk) => self.emit_chunk(job, chunk),
+            AgentInput::Finish(end) => self.agent_ended(job, end),
+        }
+    }
+
+    /// Cancels a job on the operator's behalf: in the same way as a client's cancel, without a reply to anybody.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownHandle`] if there is no such job, [`ApiMisuse::JobEnded`] if it has ended.
+    pub fn cancel_job(
+        &mut self,
+        now: Now,
+        job: JobHandle,
+        reason: Option<alloc::string::String>,
+    ) -> Result<(), ApiMisuse> {
+        if !self.enter(now) {
+            return Ok(());
+        }
+        let state = self.jobs.get(job).ok_or(ApiMisuse::UnknownHandle)?.state;
+        if state.is_final() {
+            return Err(ApiMisuse::JobEnded);
+        }
+        self.stop(job, StopReason::Cancelled(reason));
+        Ok(())
+    }
+
+    /// Says goodbye to every client and takes no new ones (D-91). Jobs go on until the process ends.
+    pub fn shut_down(&mut self, now: Now) {
+        if self.enter(now) && !self.shutting_down {
+            self.shutting_down = true;
+            for connection in self.connections.handles() {
+                self.say_bye(connection);
+            }
+        }
+    }
+
+    /// The next thing to do; `None` once everything is said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front().or_else(|| {
+            if self.halted {
+                return None;
+            }
+            self.log.poll_command().map(|(id, command)| Output::Store { id, command })
+        })
+    }
+
+    /// The next frame for a connection; `None` once there is none, after which [`Output::FramesReady`] tells of more.
+    pub fn poll_frame(&mut self, connection: ConnectionId) -> Option<Frame> {
+        if self.halted {
+            return None;
+        }
+        self.pull(connection)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due at the latest; may be earlier than needed, never later.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_timer().map(|(at, _)| at)
+    }
+
+    /// The same with what it is for, for logs and traces. A deadline that has moved shows its old time.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<(Instant, Timer)> {
+        if self.halted { None } else { self.timers.next() }
+    }
+
+    /// Whether the driver may give this connection's next frame.
+    #[must_use]
+    pub fn may_read(&self, connection: ConnectionId) -> bool {
+        self.connections.get(connection).is_some_and(|connection| match connection.phase {
+            Phase::AwaitHello => true,
+            Phase::Authenticating(_) | Phase::Committing { .. } => false,
+            // What a client asks for faster than it reads the answers waits in its own socket.
+            Phase::Active(_) => {
+                connection.control.len() + connection.replies.len() < self.config.limits.control_queue / 2
+            }
+            Phase::Closing => false,
+        })
+    }
+
+    /// The state of a job; `None` once it is forgotten.
+    #[must_use]
+    pub fn job_state(&self, job: JobHandle) -> Option<JobState> {
+        self.jobs.get(job).map(|job| job.state)
+    }
+
+    /// The job with this id.
+    #[must_use]
+    pub fn job(&self, key: JobKey) -> Option<JobHandle> {
+        self.job_keys.get(&key).copied()
+    }
+
+    /// Sessions that can still be resumed or are connected, and connections.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        Population {
+            connections: self.connections.len(),
+            sessions: self.sessions.iter().filter(|(_, session)| session.dead_since.is_none()).count(),
+            unfinished_jobs: self.jobs.iter().filter(|(_, job)| !job.state.is_final()).count(),
+        }
+    }
+
+    /// Takes the clock; says whether the endpoint still works.
+    fn enter(&mut self, now: Now) -> bool {
+        debug_assert!(now.mono >= self.now.mono, "the monotonic clock went backwards");
+        // Released programs go on with the latest time seen.
+        self.now = Now { mono: self.now.mono.max(now.mono), unix: now.unix };
+        !self.halted
+    }
+
+    /// Gives the store a command that is no append, behind everything that was appended before it.
+    fn command(&mut self, command: Command) -> StoreId {
+        if let Some((id, append)) = self.log.poll_command() {
+            self.outputs.push_back(Output::Store { id, command: append });
+        }
+        let id = self.log.id();
+        self.outputs.push_back(Output::Store { id, command });
+        id
+    }
+
+    fn run(&mut self, effect: Effect) {
+        match effect {
+            Effect::Welcome(welcoming) => self.welcome(*welcoming),
+            Effect::Reply(pending) => self.deliver_reply(*pending),
+            Effect::Start(job) => self.start(job),
+            Effect::Read(session) => self.read_on(session),
+            Effect::Ended(job) => self.job_ended(job),
+        }
+    }
+
+    /// Lets an effect wait for a position, or carries it out if there is nothing to wait for.
+    fn run_after(&mut self, position: log::Position, effect: Effect) {
+        if let Some(effect) = self.log.after(position, effect) {
+            self.run(effect);
+        }
+    }
+
+    fn event(&mut self, event: RuntimeEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn halt(&mut self) {
+        self.halted = true;
+        self.outputs.clear();
+        self.outputs.push_back(Output::Halt);
+    }
+}
+
+/// How much a runtime holds at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Population {
+    /// Open connections.
+    pub connections: usize,
+    /// Sessions that are connected or can be resumed.
+    pub sessions: usize,
+    /// Jobs that are pending or running.
+    pub unfinished_jobs: usize,
+}

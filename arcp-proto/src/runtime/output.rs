@@ -1,0 +1,250 @@
+//! What a runtime endpoint asks of its driver, and what drivers and agents tell it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::agent::AgentRef;
+use crate::close::CloseCode;
+use crate::error::ErrorCode;
+use crate::id::{JobKey, SessionKey};
+use crate::runtime::store::{Command, StoreId};
+use crate::secret::Secret;
+use crate::time::UnixTime;
+use crate::trace::TraceId;
+use crate::wire::event::{ChunkEmission, Emission};
+use crate::wire::job::FinalStatus;
+use crate::wire::RawJson;
+
+macro_rules! handles {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// Opaque, never reused by one endpoint, without meaning outside it.
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub struct $name(pub(crate) u64);
+        )*
+    };
+}
+
+handles! {
+    /// One transport connection, from [`handle_open`](crate::runtime::RuntimeEndpoint::handle_open) to
+    /// [`handle_closed`](crate::runtime::RuntimeEndpoint::handle_closed).
+    ConnectionId;
+    /// One job in this process.
+    JobHandle;
+    /// One session in this process.
+    SessionHandle;
+    /// One question about credentials.
+    AuthId;
+}
+
+/// Everything a runtime endpoint can ask of its driver. Exhaustive on purpose: a driver that forgets one does not
+/// compile.
+#[derive(Debug)]
+#[must_use = "an output that is not carried out is lost"]
+pub enum Output {
+    /// Frames wait for this connection. Pull them with
+    /// [`poll_frame`](crate::runtime::RuntimeEndpoint::poll_frame) while the socket takes more. An edge: given again
+    /// only after `poll_frame` returned `None`.
+    FramesReady(ConnectionId),
+    /// Write a transport ping behind the frames pulled so far, and report the answer with
+    /// [`handle_proof`](crate::runtime::RuntimeEndpoint::handle_proof) (D-96). A transport that cannot does nothing.
+    Probe(ConnectionId),
+    /// Pull what is left for this connection, send it, close with this code, then report
+    /// [`handle_closed`](crate::runtime::RuntimeEndpoint::handle_closed). Nothing it still receives matters.
+    Close {
+        /// The connection to close.
+        connection: ConnectionId,
+        /// The code for transports that have one.
+        code: CloseCode,
+    },
+    /// Decide whether these credentials are good, and answer with
+    /// [`handle_auth`](crate::runtime::RuntimeEndpoint::handle_auth) within ten seconds.
+    Authenticate {
+        /// Names the question.
+        id: AuthId,
+        /// What the client presented.
+        credentials: Credentials,
+    },
+    /// Carry this out and answer with [`handle_store`](crate::runtime::RuntimeEndpoint::handle_store). Commands
+    /// must take effect in the order in which they are given; their answers may come in any order.
+    Store {
+        /// Names the command.
+        id: StoreId,
+        /// What to do.
+        command: Command,
+    },
+    /// Start an agent; it speaks through [`handle_agent`](crate::runtime::RuntimeEndpoint::handle_agent).
+    StartJob(Box<StartJob>),
+    /// Tell the agent that its job is being stopped. It has the cancel grace to return.
+    CancelJob {
+        /// The job.
+        job: JobHandle,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The job is over. Drop the agent if it still runs; nothing more is taken from it.
+    KillJob(JobHandle),
+    /// Take nothing from this job's agent until [`Output::ReleaseJob`]; what it emits waits with it.
+    HoldJob(JobHandle),
+    /// Take from this job's agent again.
+    ReleaseJob(JobHandle),
+    /// The store failed: nothing may leave any more. Close every connection at once and stop the process; a new one
+    /// recovers from the store.
+    Halt,
+    /// Something to log or count.
+    Event(RuntimeEvent),
+}
+
+/// What a client presented to prove who it is.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// A bearer token.
+    Bearer(Secret),
+    /// The scheme `anonymous`; refuse unless the deployment named an anonymous principal.
+    Anonymous,
+}
+
+/// The answer to [`Output::Authenticate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The credentials are good.
+    Accept {
+        /// Who presents them. Everything a session may see or do follows from this name.
+        principal: Arc<str>,
+        /// When they stop being good; the session's connection is closed then.
+        until: Option<UnixTime>,
+    },
+    /// They are not.
+    Refuse,
+}
+
+/// What an agent is started with.
+#[derive(Debug, Clone)]
+pub struct StartJob {
+    /// Names the job from here on.
+    pub job: JobHandle,
+    /// The job's id on the wire.
+    pub key: JobKey,
+    /// The resolved agent.
+    pub agent: AgentRef,
+    /// The input as submitted.
+    pub input: RawJson,
+    /// The job's trace.
+    pub trace_id: TraceId,
+    /// Who submitted it.
+    pub principal: Arc<str>,
+    /// The largest frame the owner's connection takes, in bytes; an event must fit.
+    pub frame_limit: usize,
+}
+
+/// Why a job is being stopped (D-110).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// A cancel was honoured, with the words that came with it.
+    Cancelled(Option<String>),
+    /// `max_runtime_sec` has passed; the limit in seconds.
+    TimedOut(u64),
+}
+
+/// What an agent says of its job.
+#[derive(Debug, Clone)]
+pub enum AgentInput {
+    /// An event.
+    Emit(Emission),
+    /// A piece of a streamed result.
+    Chunk(ChunkEmission),
+    /// The end.
+    Finish(AgentEnd),
+}
+
+/// How an agent ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentEnd {
+    /// It returned a value. After chunks the value must be `null`: the chunks are the result.
+    Value {
+        /// The value.
+        value: RawJson,
+        /// A line for people, at most 1 024 bytes.
+        summary: Option<String>,
+    },
+    /// It failed.
+    Failure(AgentFailure),
+}
+
+/// How an agent failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentFailure {
+    /// One of the codes an agent may end with (protocol §3.4); any other becomes `INTERNAL_ERROR`.
+    pub code: ErrorCode,
+    /// Its words, cut at 1 024 bytes.
+    pub message: String,
+    /// Its own, finer code, which goes to `details.agent_code` (D-87).
+    pub agent_code: Option<String>,
+}
+
+/// Something worth a log line or a counter. Never holds a secret or peer text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuntimeEvent {
+    /// A session was opened or resumed.
+    SessionAttached {
+        /// The session.
+        session: SessionKey,
+        /// Its principal.
+        principal: Arc<str>,
+        /// Whether it continues an earlier connection.
+        resumed: bool,
+    },
+    /// A session lost its connection.
+    SessionDetached {
+        /// The session.
+        session: SessionKey,
+    },
+    /// A session can no longer be resumed.
+    SessionDead {
+        /// The session.
+        session: SessionKey,
+    },
+    /// A hello was refused with this code.
+    HelloRefused {
+        /// The code sent.
+        code: ErrorCode,
+    },
+    /// A job was accepted.
+    JobAccepted {
+        /// The job.
+        job: JobKey,
+        /// Its principal.
+        principal: Arc<str>,
+    },
+    /// A job ended.
+    JobEnded {
+        /// The job.
+        job: JobKey,
+        /// How.
+        status: FinalStatus,
+    },
+    /// A subscribe was judged.
+    Subscribe {
+        /// Who asked.
+        principal: Arc<str>,
+        /// The job; `None` if there is none of that id.
+        job: Option<JobKey>,
+        /// Who submitted it.
+        submitter: Option<Arc<str>>,
+        /// Whether it was allowed.
+        allowed: bool,
+    },
+    /// A frame could not be read.
+    Malformed {
+        /// Its connection.
+        connection: ConnectionId,
+    },
+    /// The store has no room; nothing new is accepted until it has.
+    StoreFull,
+    /// The store took the append that it had no room for.
+    StoreRecovered,
+}

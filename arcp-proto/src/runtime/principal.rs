@@ -1,0 +1,211 @@
+//! What one principal holds, counted against its limits (protocol §9, T-6).
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::config::Limits;
+use crate::runtime::{JobHandle, SessionHandle};
+use crate::time::Instant;
+
+/// Names a principal inside one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PrincipalHandle(usize);
+
+/// What an idempotency key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyEntry {
+    pub(crate) digest: [u8; 32],
+    pub(crate) job: JobHandle,
+}
+
+/// One principal's share of everything.
+#[derive(Debug)]
+pub(crate) struct Principal {
+    pub(crate) name: Arc<str>,
+    /// Sessions that can still be resumed, in order of opening.
+    pub(crate) sessions: Vec<SessionHandle>,
+    /// Dead sessions whose tokens are remembered, oldest first.
+    pub(crate) tombstones: VecDeque<SessionHandle>,
+    pub(crate) unfinished_jobs: usize,
+    pub(crate) running_jobs: usize,
+    /// Accepted jobs that wait for a running one to end, first come first served.
+    pub(crate) queued: VecDeque<JobHandle>,
+    /// Finished jobs, oldest first.
+    pub(crate) finished: VecDeque<JobHandle>,
+    pub(crate) subscriptions: usize,
+    pub(crate) keys: BTreeMap<String, KeyEntry>,
+    /// Bytes in the logs of its jobs.
+    pub(crate) buffered: u64,
+    hellos: Bucket,
+}
+
+impl Principal {
+    /// Whether one more hello is within the rate.
+    pub(crate) fn admit_hello(&mut self, limits: &Limits, now: Instant) -> bool {
+        self.hellos.take(limits.hellos_per_second, limits.hello_burst, now)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+            && self.tombstones.is_empty()
+            && self.unfinished_jobs == 0
+            && self.finished.is_empty()
+            && self.keys.is_empty()
+    }
+}
+
+/// All principals by name and by handle.
+#[derive(Debug, Default)]
+pub(crate) struct Principals {
+    by_name: BTreeMap<Arc<str>, PrincipalHandle>,
+    slots: Vec<Option<Principal>>,
+    free: Vec<usize>,
+}
+
+impl Principals {
+    /// The principal of this name, known or new.
+    pub(crate) fn enter(&mut self, name: &Arc<str>, limits: &Limits, now: Instant) -> PrincipalHandle {
+        if let Some(handle) = self.by_name.get(name) {
+            return *handle;
+        }
+        let principal = Principal {
+            name: Arc::clone(name),
+            sessions: Vec::new(),
+            tombstones: VecDeque::new(),
+            unfinished_jobs: 0,
+            running_jobs: 0,
+            queued: VecDeque::new(),
+            finished: VecDeque::new(),
+            subscriptions: 0,
+            keys: BTreeMap::new(),
+            buffered: 0,
+            hellos: Bucket { tokens: u64::from(limits.hello_burst) * 1_000_000, filled: now },
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index] = Some(principal);
+                index
+            }
+            None => {
+                self.slots.push(Some(principal));
+                self.slots.len() - 1
+            }
+        };
+        self.by_name.insert(Arc::clone(name), PrincipalHandle(index));
+        PrincipalHandle(index)
+    }
+
+    /// The principal behind a handle.
+    ///
+    /// # Panics
+    /// Never: a session or job holds the handle, and a principal is forgotten only when it has neither.
+    pub(crate) fn at(&mut self, handle: PrincipalHandle) -> &mut Principal {
+        #[expect(clippy::expect_used, reason = "whoever holds a handle keeps its principal")]
+        self.slots[handle.0].as_mut().expect("a principal lives as long as its sessions and jobs")
+    }
+
+    /// Forgets a principal that holds nothing any more. Its hello rate begins anew then, which is why this waits
+    /// until the bucket would be full again anyway.
+    pub(crate) fn leave(&mut self, handle: PrincipalHandle, limits: &Limits, now: Instant) {
+        let principal = self.at(handle);
+        if principal.is_idle() && principal.hellos.is_full(limits.hellos_per_second, limits.hello_burst, now) {
+            let name = Arc::clone(&principal.name);
+            self.by_name.remove(&name);
+            self.slots[handle.0] = None;
+            self.free.push(handle.0);
+        }
+    }
+}
+
+/// A token bucket in millionths of a token.
+#[derive(Debug)]
+struct Bucket {
+    tokens: u64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, per_second: u32, burst: u32, now: Instant) -> bool {
+        self.tokens = self.level(per_second, burst, now);
+        self.filled = now;
+        let granted = self.tokens >= 1_000_000;
+        if granted {
+            self.tokens -= 1_000_000;
+        }
+        granted
+    }
+
+    fn is_full(&self, per_second: u32, burst: u32, now: Instant) -> bool {
+        self.level(per_second, burst, now) >= u64::from(burst) * 1_000_000
+    }
+
+    fn level(&self, per_second: u32, burst: u32, now: Instant) -> u64 {
+        let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
+        self.tokens.saturating_add(micros.saturating_mul(u64::from(per_second))).min(u64::from(burst) * 1_000_000)
+    }
+}
+
+/// Counts what happens within a fixed span, for limits per second or minute.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rate {
+    since: Instant,
+    count: u32,
+}
+
+impl Rate {
+    /// Counts one more and tells how many that makes within `span`.
+    pub(crate) fn count(&mut self, span: Duration, now: Instant) -> u32 {
+        if self.count == 0 || now.since(self.since) >= span {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1_000)
+    }
+
+    #[test]
+    fn hellos_are_limited_in_rate_and_burst() {
+        let limits = Limits { hellos_per_second: 10, hello_burst: 3, ..Limits::default() };
+        let mut principals = Principals::default();
+        let alice = principals.enter(&Arc::from("alice"), &limits, at(0));
+        for granted in [true, true, true, false] {
+            assert_eq!(principals.at(alice).admit_hello(&limits, at(0)), granted);
+        }
+        assert!(!principals.at(alice).admit_hello(&limits, at(99)));
+        assert!(principals.at(alice).admit_hello(&limits, at(100)));
+        assert!(!principals.at(alice).admit_hello(&limits, at(100)));
+    }
+
+    #[test]
+    fn a_principal_without_anything_is_forgotten_once_its_rate_allows() {
+        let limits = Limits { hellos_per_second: 10, hello_burst: 3, ..Limits::default() };
+        let mut principals = Principals::default();
+        let name: Arc<str> = Arc::from("alice");
+        let alice = principals.enter(&name, &limits, at(0));
+        assert!(principals.at(alice).admit_hello(&limits, at(0)));
+        principals.leave(alice, &limits, at(0));
+        assert_eq!(principals.by_name.len(), 1);
+        principals.leave(alice, &limits, at(100));
+        assert!(principals.by_name.is_empty());
+    }
+
+    #[test]
+    fn a_rate_starts_over_after_its_span() {
+        let mut rate = Rate::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(rate.count(second, at(5_000)), 1);
+        assert_eq!(rate.count(second, at(5_999)), 2);
+        assert_eq!(rate.count(second, at(6_000)), 1);
+    }
+}

@@ -1,0 +1,361 @@
+//! Everything a connection is sent that is not numbered, and its end.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+
+use crate::close::CloseCode;
+use crate::error::{Limit, WireError};
+use crate::id::{JobId, JobKey};
+use crate::runtime::connection::{Active, Phase};
+use crate::runtime::inbound::Request;
+use crate::runtime::job::Job;
+use crate::runtime::log::Position;
+use crate::runtime::requests::{Reply, SubscribedReply};
+use crate::runtime::{ConnectionId, Effect, JobHandle, Output, RuntimeEndpoint, SessionHandle, Timer};
+use crate::trace::TraceId;
+use crate::wire::delivery::Frame;
+use crate::wire::job::{Accepted, Cancelled, Subscribed};
+use crate::wire::{Head, RawJson, encode, object_text};
+
+/// A reply that waits for a commit.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) connection: ConnectionId,
+    pub(super) session: SessionHandle,
+    /// Its place among the replies to submits (D-75).
+    pub(super) slot: Option<u64>,
+    pub(super) request_id: Arc<str>,
+    pub(super) reply: Reply,
+}
+
+impl RuntimeEndpoint {
+    /// Refuses a request at once, as far as the order of replies allows.
+    pub(super) fn refuse(&mut self, request: &Request, error: WireError) {
+        self.send_error(request.connection, request.session, &error, Some(&request.id), request.job_id.as_deref());
+    }
+
+    /// Refuses a request that names a job.
+    pub(super) fn refuse_job(&mut self, request: &Request, job_id: &str, error: &WireError) {
+        self.send_error(request.connection, request.session, error, Some(&request.id), Some(job_id));
+    }
+
+    /// Gives a request its reply once `position` is committed, and remembers it for a repetition of the request.
+    pub(super) fn answer(&mut self, request: &Request, slot: Option<u64>, position: Position, reply: Reply) {
+        if let Some(session) = self.sessions.get_mut(request.session) {
+            session.requests.answered(&request.id, position, reply.clone());
+        }
+        let pending = Pending {
+            connection: request.connection,
+            session: request.session,
+            slot,
+            request_id: Arc::clone(&request.id),
+            reply,
+        };
+        self.run_after(position, Effect::Reply(Box::new(pending)));
+    }
+
+    pub(super) fn deliver_reply(&mut self, pending: Pending) {
+        if let Reply::Accepted(job) = pending.reply
+            && let Some(job) = self.jobs.get_mut(job)
+        {
+            job.acceptance_known = true;
+        }
+        let Some(session) = self.sessions.get(pending.session) else { return };
+        // The answer to a submit follows the session to its new connection; any other dies with the old one (D-66).
+        let connection = if session.attached == Some(pending.connection) {
+            pending.connection
+        } else {
+            match (session.attached, &pending.reply) {
+                (Some(newer), Reply::Accepted(_)) if session.profile.resends_accepted() => {
+                    match self.connections.get(newer).map(|connection| &connection.phase) {
+                        Some(Phase::Active(_)) => newer,
+                        // Its welcome will bring it along.
+                        _ => return,
+                    }
+                }
+                _ => return,
+            }
+        };
+        let frame = self.render_reply(pending.session, &pending.request_id, &pending.reply);
+        let Some(frame) = frame else { return };
+        match pending.slot {
+            Some(slot) if connection == pending.connection => {
+                let Some(state) = self.connections.get_mut(connection) else { return };
+                state.replies.fill(slot, frame);
+                while let Some(frame) = self.connections.get_mut(connection).and_then(|state| state.replies.pop()) {
+                    self.push_control(connection, frame);
+                }
+            }
+            _ => self.push_control(connection, frame),
+        }
+    }
+
+    fn render_reply(&mut self, session: SessionHandle, request_id: &str, reply: &Reply) -> Option<String> {
+        let ids = Some(request_id.to_string());
+        match reply {
+            Reply::Accepted(job) => {
+                let job = self.jobs.get(*job)?;
+                let payload = accepted_payload(job, Some(request_id));
+                let head = (job.key, job.trace_id);
+                Some(self.frame(session, "job.accepted", Some(head), &payload))
+            }
+            Reply::Cancelled { job, reason, ended } => {
+                let job = self.jobs.get(*job)?;
+                let payload = Cancelled {
+                    job_id: JobId::new(&job.key.to_string()),
+                    reason: reason.as_deref().map(ToString::to_string),
+                    current_status: ended.map(ToString::to_string),
+                    request_id: ids.clone(),
+                    reply_to: ids,
+                };
+                let head = (job.key, job.trace_id);
+                Some(self.frame(session, "job.cancelled", Some(head), &object_text(|out| payload.write(out))))
+            }
+            Reply::Subscribed(seam) => {
+                let SubscribedReply { job, status, subscribed_from, replayed, history_from } = &**seam;
+                let job = self.jobs.get(*job)?;
+                let payload = Subscribed {
+                    request_id: ids.clone(),
+                    reply_to: ids,
+                    job_id: JobId::new(&job.key.to_string()),
+                    current_status: Some((*status).to_string()),
+                    agent: Some(job.agent.to_string()),
+                    lease: Some(RawJson::empty_object()),
+                    lease_constraints: None,
+                    budget: None,
+                    parent_job_id: None,
+                    trace_id: Some(job.trace_id.to_string()),
+                    subscribed_from: Some(*subscribed_from),
+                    replayed: *replayed,
+                    history_from: *history_from,
+                };
+                let head = (job.key, job.trace_id);
+                Some(self.frame(session, "job.subscribed", Some(head), &object_text(|out| payload.write(out))))
+            }
+            Reply::Refused(refusal) => {
+                let (error, job_id) = &**refusal;
+                let mut payload = String::new();
+                error.write_payload(&mut payload, Some(request_id), job_id.as_deref());
+                Some(self.error_frame(session, &payload, job_id.as_deref()))
+            }
+        }
+    }
+
+    /// Sends the acceptances that the client may have missed, with fresh ids (D-66).
+    pub(super) fn resend_accepted(&mut self, connection: ConnectionId, session: SessionHandle) {
+        let Some(state) = self.sessions.get(session) else { return };
+        if !state.profile.resends_accepted() {
+            return;
+        }
+        for (job, _) in state.unconfirmed.clone() {
+            let Some(job) = self.jobs.get(job).filter(|job| job.acceptance_known) else { continue };
+            let payload = accepted_payload(job, Some(&job.request_id));
+            let head = (job.key, job.trace_id);
+            let frame = self.frame(session, "job.accepted", Some(head), &payload);
+            self.push_control(connection, frame);
+        }
+    }
+
+    /// Sends a frame of the session that concerns no job.
+    pub(super) fn send_to_session(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionHandle,
+        message_type: &str,
+        payload: &str,
+    ) {
+        let frame = self.frame(session, message_type, None, payload);
+        self.push_control(connection, frame);
+    }
+
+    pub(super) fn send_error(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionHandle,
+        error: &WireError,
+        request_id: Option<&str>,
+        job_id: Option<&str>,
+    ) {
+        let mut payload = String::new();
+        error.write_payload(&mut payload, request_id, job_id);
+        let frame = self.error_frame(session, &payload, job_id);
+        self.push_control(connection, frame);
+    }
+
+    fn error_frame(&mut self, session: SessionHandle, payload: &str, job_id: Option<&str>) -> String {
+        let id = self.ids.text("msg_", self.now.unix, &mut self.entropy);
+        let session_id = self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
+        let head = Head {
+            id: &id,
+            message_type: "session.error",
+            session_id: &session_id,
+            trace_id: None,
+            job_id,
+            event_seq: None,
+        };
+        encode(&head, payload)
+    }
+
+    /// A frame of a session with a fresh id.
+    pub(super) fn frame(
+        &mut self,
+        session: SessionHandle,
+        message_type: &str,
+        job: Option<(JobKey, TraceId)>,
+        payload: &str,
+    ) -> String {
+        let id = self.ids.text("msg_", self.now.unix, &mut self.entropy);
+        let session_id = self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
+        let job = job.map(|(key, trace)| (key.to_string(), trace.to_string()));
+        let head = Head {
+            id: &id,
+            message_type,
+            session_id: &session_id,
+            trace_id: job.as_ref().map(|(_, trace)| trace.as_str()),
+            job_id: job.as_ref().map(|(key, _)| key.as_str()),
+            event_seq: None,
+        };
+        encode(&head, payload)
+    }
+
+    /// Queues a frame ahead of events.
+    pub(super) fn push_control(&mut self, connection: ConnectionId, frame: String) {
+        let Some(state) = self.connections.get_mut(connection) else { return };
+        if matches!(state.phase, Phase::Closing) {
+            return;
+        }
+        if state.control.len() >= self.config.limits.control_queue {
+            let error = WireError::limit(Limit::Unsent, "too many replies wait for this connection");
+            return self.fail(connection, &error, CloseCode::Policy);
+        }
+        state.control.push_back(frame);
+        self.announce(connection);
+    }
+
+    /// Tells the driver, once, that frames wait.
+    pub(super) fn announce(&mut self, connection: ConnectionId) {
+        let Some(state) = self.connections.get_mut(connection) else { return };
+        if state.announced || matches!(state.phase, Phase::Closing) {
+            return;
+        }
+        state.announced = true;
+        state.moved = self.now.mono;
+        if !state.stall_armed {
+            state.stall_armed = true;
+            self.timers.arm(self.now.mono.after(self.config.limits.write_stall), Timer::WriteStall(connection));
+        }
+        self.outputs.push_back(Output::FramesReady(connection));
+    }
+
+    pub(super) fn pull(&mut self, connection: ConnectionId) -> Option<Frame> {
+        let state = self.connections.get_mut(connection)?;
+        state.moved = self.now.mono;
+        if let Some(text) = state.control.pop_front() {
+            if let Phase::Active(Active { heartbeat: Some(heartbeat), .. }) = &mut state.phase {
+                heartbeat.spoke(self.now.mono);
+            }
+            return Some(Frame::Text(text));
+        }
+        if let Phase::Active(active) = &mut state.phase {
+            let handle = active.session;
+            let session = self.sessions.get_mut(handle)?;
+            if let Some((frame, cost)) = session.window.pull() {
+                if let Some(heartbeat) = &mut active.heartbeat {
+                    heartbeat.spoke(self.now.mono);
+                }
+                session.pulled(cost);
+                if session.needs_attention() {
+                    self.weigh(handle);
+                    self.read_on(handle);
+                }
+                return Some(frame);
+            }
+        }
+        state.announced = false;
+        None
+    }
+
+    /// Says why, then closes; the session, if there is one, stays resumable.
+    pub(super) fn fail(&mut self, connection: ConnectionId, error: &WireError, code: CloseCode) {
+        let Some(state) = self.connections.get_mut(connection) else { return };
+        if matches!(state.phase, Phase::Closing) {
+            return;
+        }
+        // The last word may go out even where the queue is full.
+        state.control.truncate(self.config.limits.control_queue);
+        let mut payload = String::new();
+        error.write_payload(&mut payload, None, None);
+        let session = state.session().and_then(|session| self.sessions.get(session));
+        let frame = match session {
+            Some(session) => {
+                let key = session.key.to_string();
+                self.closing_frame(&key, &payload)
+            }
+            None => {
+                let echoed = match &state.phase {
+                    Phase::Authenticating(greeting) => greeting.session_id.clone(),
+                    _ => None,
+                };
+                let echoed = echoed.unwrap_or_else(|| self.ids.text("sess_", self.now.unix, &mut self.entropy));
+                self.closing_frame(&echoed, &payload)
+            }
+        };
+        if let Some(state) = self.connections.get_mut(connection) {
+            state.control.push_back(frame);
+        }
+        self.close(connection, code);
+    }
+
+    pub(super) fn closing_frame(&mut self, session_id: &str, payload: &str) -> String {
+        let id = self.ids.text("msg_", self.now.unix, &mut self.entropy);
+        let head = Head {
+            id: &id,
+            message_type: "session.error",
+            session_id,
+            trace_id: None,
+            job_id: None,
+            event_seq: None,
+        };
+        encode(&head, payload)
+    }
+
+    /// Closes behind what is queued; nothing more is read or numbered for this connection.
+    pub(super) fn close(&mut self, connection: ConnectionId, code: CloseCode) {
+        if self.connections.get(connection).is_none_or(|state| matches!(state.phase, Phase::Closing)) {
+            return;
+        }
+        self.detach_connection(connection);
+        if let Some(state) = self.connections.get_mut(connection) {
+            state.phase = Phase::Closing;
+        }
+        self.outputs.push_back(Output::Close { connection, code });
+    }
+}
+
+/// The payload of `job.accepted`, the same whenever it is sent but for the request it answers.
+fn accepted_payload(job: &Job, request_id: Option<&str>) -> String {
+    let accepted = Accepted {
+        job_id: JobId::new(&job.key.to_string()),
+        agent: Some(job.agent.to_string()),
+        lease: Some(RawJson::empty_object()),
+        lease_constraints: None,
+        budget: None,
+        accepted_at: Some(job.accepted_at),
+        trace_id: Some(job.trace_id.to_string()),
+        request_id: request_id.map(ToString::to_string),
+        reply_to: request_id.map(ToString::to_string),
+        parent_job_id: None,
+        delegate_id: None,
+    };
+    object_text(|out| accepted.write(out))
+}
+
+impl RuntimeEndpoint {
+    /// The client has shown that it knows the job; its acceptance need not be sent again.
+    pub(super) fn names_job(&mut self, session: SessionHandle, job: JobHandle) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.unconfirmed.retain(|(known, _)| *known != job);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Requests of one session that may come twice, and replies that must keep their order.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::runtime::JobHandle;
+use crate::runtime::log::Position;
+use crate::wire::event::LoggedEvent;
+
+/// What a reply says; rendered when it is sent, as often as it is sent.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// `job.accepted`.
+    Accepted(JobHandle),
+    /// `job.cancelled`, with the words of the cancel.
+    Cancelled {
+        job: JobHandle,
+        reason: Option<Arc<str>>,
+        /// How the job had ended when the cancel came.
+        ended: Option<&'static str>,
+    },
+    /// `job.subscribed`.
+    Subscribed(Box<SubscribedReply>),
+    /// `session.error`, with the job the request named.
+    Refused(Box<(crate::error::WireError, Option<String>)>),
+}
+
+/// The seam as `job.subscribed` shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct SubscribedReply {
+    pub(crate) job: JobHandle,
+    pub(crate) status: &'static str,
+    pub(crate) subscribed_from: u64,
+    pub(crate) replayed: bool,
+    pub(crate) history_from: Option<u64>,
+}
+
+/// A request seen before.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Its message type.
+    pub(crate) message_type: &'static str,
+    /// Its reply and what the reply waits for; `None` while it is being worked on.
+    pub(crate) reply: Option<(Position, Reply)>,
+}
+
+/// The newest requests of a session by envelope id (D-49).
+#[derive(Debug, Default)]
+pub(crate) struct RequestMemory {
+    seen: BTreeMap<Arc<str>, Seen>,
+    order: VecDeque<Arc<str>>,
+}
+
+impl RequestMemory {
+    pub(crate) fn find(&self, id: &str) -> Option<&Seen> {
+        self.seen.get(id)
+    }
+
+    /// Remembers a request, forgetting the oldest beyond `most`.
+    pub(crate) fn remember(&mut self, id: &Arc<str>, message_type: &'static str, most: usize) {
+        if most == 0 {
+            return;
+        }
+        while self.order.len() >= most {
+            if let Some(oldest) = self.order.pop_front() {
+                self.seen.remove(&oldest);
+            }
+        }
+        self.order.push_back(Arc::clone(id));
+        self.seen.insert(Arc::clone(id), Seen { message_type, reply: None });
+    }
+
+    /// Notes what a remembered request is answered with.
+    pub(crate) fn answered(&mut self, id: &str, position: Position, reply: Reply) {
+        if let Some(seen) = self.seen.get_mut(id) {
+            seen.reply = Some((position, reply));
+        }
+    }
+
+    /// Forgets a request whose answer died with its connection, so that the same id may be tried again.
+    pub(crate) fn forget(&mut self, id: &str) {
+        if self.seen.remove(id).is_some() {
+            self.order.retain(|known| &**known != id);
+        }
+    }
+}
+
+/// Replies to submits in the order in which the submits came (D-75).
+#[derive(Debug, Default)]
+pub(crate) struct OrderedReplies {
+    first: u64,
+    slots: VecDeque<Option<String>>,
+}
+
+impl OrderedReplies {
+    /// Keeps a place for the reply to the submit that came last.
+    pub(crate) fn reserve(&mut self) -> u64 {
+        self.slots.push_back(None);
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// Fills a place.
+    pub(crate) fn fill(&mut self, slot: u64, frame: String) {
+        let index = slot.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(place) = index.and_then(|index| self.slots.get_mut(index)) {
+            *place = Some(frame);
+        }
+    }
+
+    /// The next reply whose turn it is.
+    pub(crate) fn pop(&mut self) -> Option<String> {
+        let frame = self.slots.front_mut()?.take()?;
+        self.slots.pop_front();
+        self.first += 1;
+        Some(frame)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+/// The newest events of a job while somebody reads its history, so that the reader can join what is live without
+/// waiting for their commit.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    events: VecDeque<Arc<LoggedEvent>>,
+    first: u64,
+}
+
+const TAIL_EVENTS: usize = 1_024;
+
+impl Tail {
+    pub(crate) fn push(&mut self, pos: u64, event: &Arc<LoggedEvent>) {
+        if self.events.is_empty() {
+            self.first = pos;
+        }
+        if self.events.len() == TAIL_EVENTS {
+            self.events.pop_front();
+            self.first += 1;
+        }
+        self.events.push_back(Arc::clone(event));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.events = VecDeque::new();
+    }
+
+    /// The events behind `through`, if all of them are here.
+    pub(crate) fn behind(&self, through: u64) -> Option<impl Iterator<Item = &Arc<LoggedEvent>>> {
+        let skip = usize::try_from((through + 1).checked_sub(self.first)?).ok()?;
+        (!self.events.is_empty() && skip <= self.events.len()).then(|| self.events.iter().skip(skip))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn the_oldest_request_is_forgotten_first() {
+        let mut memory = RequestMemory::default();
+        for id in ["a", "b", "c"] {
+            memory.remember(&Arc::from(id), "job.submit", 2);
+        }
+        assert!(memory.find("a").is_none());
+        assert!(memory.find("b").is_some() && memory.find("c").is_some());
+        memory.forget("b");
+        memory.remember(&Arc::from("d"), "job.submit", 2);
+        assert!(memory.find("c").is_some() && memory.find("d").is_some());
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_their_requests() {
+        let mut replies = OrderedReplies::default();
+        let first = replies.reserve();
+        let second = replies.reserve();
+        replies.fill(second, "b".to_string());
+        assert_eq!(replies.pop(), None);
+        replies.fill(first, "a".to_string());
+        assert_eq!(replies.pop().as_deref(), Some("a"));
+        assert_eq!(replies.pop().as_deref(), Some("b"));
+        assert_eq!(replies.pop(), None);
+        assert_eq!(replies.len(), 0);
+    }
+}

@@ -1,0 +1,319 @@
+//! Agents: their start, what they say, their end (protocol §3.4, §4.4).
+
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::chunk::{ChunkRefused, ChunkWriter};
+use crate::error::{ApiMisuse, Details, ErrorCode, Limit, WireError};
+use crate::feature::Feature;
+use crate::id::ResultKey;
+use crate::runtime::job::{Collected, JobEdge};
+use crate::runtime::output::{AgentEnd, AgentFailure, Output, StartJob};
+use crate::runtime::store::{Command, Record, Trim};
+use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
+use crate::transition::Step;
+use crate::wire::event::{ChunkEmission, ChunkEncoding, Content, Emission, Outcome, Terminal};
+use crate::wire::job::FinalStatus;
+use crate::wire::{RawJson, base64, push_string};
+
+/// A result collected for a submitter without `result_chunk` may not be larger than a frame holds.
+const INLINE_LIMIT: usize = 960 * 1_024;
+
+impl RuntimeEndpoint {
+    /// The acceptance is stored: the agent may run, unless the job was stopped meanwhile.
+    pub(super) fn start(&mut self, handle: JobHandle) {
+        let Some(job) = self.jobs.get_mut(handle) else { return };
+        let Step::To(running) = job.state.on(JobEdge::Start) else { return };
+        job.state = running;
+        job.agent_runs = true;
+        let input = job.input.take().unwrap_or_else(RawJson::null);
+        let held = job.is_held();
+        let start = StartJob {
+            job: handle,
+            key: job.key,
+            agent: job.agent.clone(),
+            input,
+            trace_id: job.trace_id,
+            principal: Arc::clone(&job.principal_name),
+            frame_limit: self.owner_frame_limit(handle),
+        };
+        self.outputs.push_back(Output::StartJob(alloc::boxed::Box::new(start)));
+        if held {
+            self.outputs.push_back(Output::HoldJob(handle));
+        }
+    }
+
+    /// Bytes an event of this job may take: what its owner's connection takes, 1 MiB without one.
+    fn owner_frame_limit(&self, handle: JobHandle) -> usize {
+        let owner = self.jobs.get(handle).and_then(|job| job.owner).and_then(|owner| self.sessions.get(owner));
+        owner.map_or(1_048_576, |owner| owner.profile.frame_limit(owner.transport))
+    }
+
+    pub(super) fn emit(&mut self, handle: JobHandle, emission: Emission) -> Result<(), ApiMisuse> {
+        let job = self.jobs.get(handle).ok_or(ApiMisuse::UnknownHandle)?;
+        if !job.agent_runs {
+            return Err(ApiMisuse::JobEnded);
+        }
+        self.produce(handle, Content::Event { kind: emission.kind, body: emission.body });
+        Ok(())
+    }
+
+    pub(super) fn emit_chunk(&mut self, handle: JobHandle, chunk: ChunkEmission) -> Result<(), ApiMisuse> {
+        let collects = {
+            let job = self.jobs.get(handle).ok_or(ApiMisuse::UnknownHandle)?;
+            if !job.agent_runs {
+                return Err(ApiMisuse::JobEnded);
+            }
+            job.collected.is_some() || (job.chunks.is_none() && !self.submitter_takes_chunks(handle))
+        };
+        if collects {
+            return self.collect(handle, &chunk);
+        }
+        let Self { jobs, ids, entropy, now, config, .. } = self;
+        let Some(job) = jobs.get_mut(handle) else { return Err(ApiMisuse::UnknownHandle) };
+        let writer = job.chunks.get_or_insert_with(|| {
+            let result = ResultKey::from_ulid(ids.ulid(now.unix, entropy));
+            ChunkWriter::new(result, config.limits.result_bytes)
+        });
+        match writer.push(chunk) {
+            Ok(content) => {
+                job.streams_chunks = true;
+                self.produce(handle, content);
+                Ok(())
+            }
+            Err(ChunkRefused::Misuse(misuse)) => Err(misuse),
+            Err(ChunkRefused::TooLarge) => {
+                self.end_job(handle, failed(WireError::limit(Limit::ResultBytes, "the result is too large")));
+                Err(ApiMisuse::JobEnded)
+            }
+        }
+    }
+
+    /// Whether the owner of the job reads chunks; without an owner they are logged for whoever comes.
+    fn submitter_takes_chunks(&self, handle: JobHandle) -> bool {
+        let owner = self.jobs.get(handle).and_then(|job| job.owner).and_then(|owner| self.sessions.get(owner));
+        owner.is_none_or(|owner| owner.features.has(Feature::ResultChunk))
+    }
+
+    /// Keeps a chunk for an inline result (D-43).
+    fn collect(&mut self, handle: JobHandle, chunk: &ChunkEmission) -> Result<(), ApiMisuse> {
+        let Some(job) = self.jobs.get_mut(handle) else { return Err(ApiMisuse::UnknownHandle) };
+        let collected = job
+            .collected
+            .get_or_insert_with(|| Collected { encoding: chunk.encoding, bytes: alloc::vec::Vec::new() });
+        if collected.encoding != chunk.encoding {
+            return Err(ApiMisuse::Chunk("all chunks of a result have one encoding".into()));
+        }
+        let text = chunk.data.decode::<String>().unwrap_or_default();
+        match chunk.encoding {
+            ChunkEncoding::Utf8 => collected.bytes.extend_from_slice(text.as_bytes()),
+            ChunkEncoding::Base64 => {
+                // Our own encoder wrote it.
+                let _ = base64::decode_into(&mut collected.bytes, &text);
+            }
+        }
+        if collected.bytes.len() > INLINE_LIMIT {
+            let error = WireError::limit(
+                Limit::ResultBytes,
+                "the result does not fit into one frame, and the submitter takes no chunks",
+            );
+            self.end_job(handle, failed(error));
+            return Err(ApiMisuse::JobEnded);
+        }
+        Ok(())
+    }
+
+    pub(super) fn agent_ended(&mut self, handle: JobHandle, end: AgentEnd) -> Result<(), ApiMisuse> {
+        let job = self.jobs.get_mut(handle).ok_or(ApiMisuse::UnknownHandle)?;
+        if !job.agent_runs {
+            return Err(ApiMisuse::JobEnded);
+        }
+        job.agent_runs = false;
+        if job.stopping.is_some() {
+            self.end_stopped(handle);
+            return Ok(());
+        }
+        let terminal = match end {
+            AgentEnd::Value { value, summary } => self.returned(handle, value, summary),
+            AgentEnd::Failure(failure) => failed(failure.into_error()),
+        };
+        self.end_job(handle, terminal);
+        Ok(())
+    }
+
+    fn returned(&mut self, handle: JobHandle, value: RawJson, summary: Option<String>) -> Terminal {
+        let summary = summary.filter(|summary| !summary.is_empty());
+        let Some(job) = self.jobs.get_mut(handle) else { return failed(internal("the job is gone")) };
+        let streams = job.chunks.is_some() || job.collected.is_some();
+        if streams && !value.is_null() {
+            return failed(internal("the agent returned a value behind a streamed result"));
+        }
+        if let Some(collected) = job.collected.take() {
+            return Terminal { outcome: Outcome::Inline(collected.into_value()), summary };
+        }
+        let Some(writer) = &mut job.chunks else {
+            let limit = self.owner_frame_limit(handle);
+            if value.len() + 1_024 > limit {
+                let error = WireError::limit(Limit::Frame, "the result does not fit into one frame; stream it");
+                return failed(error);
+            }
+            return Terminal { outcome: Outcome::Inline(value), summary };
+        };
+        // A stream the agent left open is closed, so that a successful one always has its last chunk.
+        let closing = writer.finish();
+        let outcome = writer.outcome();
+        if let Some(closing) = closing {
+            self.produce(handle, closing);
+        }
+        match outcome {
+            Some(outcome) => Terminal { outcome, summary },
+            None => failed(internal("the streamed result could not be closed")),
+        }
+    }
+
+    /// Ends a job: its one terminal, last of its frames in every stream.
+    pub(super) fn end_job(&mut self, handle: JobHandle, terminal: Terminal) {
+        let status = terminal.status();
+        let Some(job) = self.jobs.get_mut(handle) else { return };
+        let was_started = job.state == super::JobState::Running;
+        let Step::To(state) = job.state.on(JobEdge::to(status)) else { return };
+        job.state = state;
+        job.grace_ends = None;
+        job.chunks = None;
+        job.collected = None;
+        let runs = core::mem::replace(&mut job.agent_runs, false);
+        let (principal, owner) = (job.principal, job.owner);
+        self.produce(handle, Content::End(terminal));
+        // Those who read it live have its end; those who read history find it there.
+        let followers: alloc::vec::Vec<_> = self
+            .jobs
+            .get(handle)
+            .map(|job| job.live.iter().map(|live| live.session).collect())
+            .unwrap_or_default();
+        for session in followers {
+            self.end_follow(session, handle);
+        }
+        if let Some(owner) = owner.and_then(|owner| self.sessions.get_mut(owner)) {
+            owner.owned.remove(&handle);
+        }
+        if runs {
+            self.outputs.push_back(Output::KillJob(handle));
+        }
+        let holder = self.principals.at(principal);
+        holder.unfinished_jobs = holder.unfinished_jobs.saturating_sub(1);
+        holder.finished.push_back(handle);
+        if was_started || !remove_queued(holder, handle) {
+            holder.running_jobs = holder.running_jobs.saturating_sub(1);
+        }
+        self.timers.arm(self.now.mono.after(self.config.retention), Timer::Retention(handle));
+        self.run_after_all(Effect::Ended(handle));
+        self.start_queued(principal);
+    }
+
+    pub(super) fn job_ended(&mut self, handle: JobHandle) {
+        let Some(job) = self.jobs.get(handle) else { return };
+        let status = match job.state {
+            super::JobState::Success => FinalStatus::Success,
+            super::JobState::Cancelled => FinalStatus::Cancelled,
+            super::JobState::TimedOut => FinalStatus::TimedOut,
+            super::JobState::Error | super::JobState::Pending | super::JobState::Running => FinalStatus::Error,
+        };
+        let key = job.key;
+        self.event(RuntimeEvent::JobEnded { job: key, status });
+    }
+
+    /// Starts jobs that waited for a place, first come first served.
+    pub(super) fn start_queued(&mut self, principal: super::principal::PrincipalHandle) {
+        loop {
+            let holder = self.principals.at(principal);
+            if holder.running_jobs >= self.config.limits.running_jobs {
+                return;
+            }
+            let Some(next) = holder.queued.pop_front() else { return };
+            holder.running_jobs += 1;
+            let Some(job) = self.jobs.get(next) else { continue };
+            let position = self.log.append(Record::Started { job: job.key }, 64);
+            self.run_after(position, Effect::Start(next));
+        }
+    }
+
+    /// A finished job and its key are remembered for a day.
+    pub(super) fn forget_job(&mut self, handle: JobHandle) {
+        let Some(job) = self.jobs.get(handle).filter(|job| job.state.is_final()) else { return };
+        let readers = job.catching.clone();
+        for session in readers {
+            self.kill_session(session, Limit::History, "the job is no longer remembered");
+        }
+        let Some(job) = self.jobs.remove(handle) else { return };
+        self.job_keys.remove(&job.key);
+        let holder = self.principals.at(job.principal);
+        holder.finished.retain(|finished| *finished != handle);
+        holder.buffered = holder.buffered.saturating_sub(job.retention.total().total());
+        if let Some(key) = &job.idempotency_key {
+            holder.keys.remove(key);
+        }
+        self.command(Command::Trim(Trim::WholeJob(job.key)));
+        self.principals.leave(job.principal, &self.config.limits, self.now.mono);
+    }
+}
+
+fn remove_queued(holder: &mut super::principal::Principal, handle: JobHandle) -> bool {
+    let before = holder.queued.len();
+    holder.queued.retain(|queued| *queued != handle);
+    holder.queued.len() != before
+}
+
+fn failed(error: WireError) -> Terminal {
+    Terminal { outcome: Outcome::Failed(error), summary: None }
+}
+
+fn internal(message: &'static str) -> WireError {
+    WireError::new(ErrorCode::InternalError, message)
+}
+
+impl Collected {
+    /// The value of the inline result: the text, or base64 of the bytes.
+    fn into_value(self) -> RawJson {
+        let text = match self.encoding {
+            ChunkEncoding::Utf8 => String::from_utf8(self.bytes).unwrap_or_default(),
+            ChunkEncoding::Base64 => {
+                let mut text = String::with_capacity(base64::encoded_len(self.bytes.len()));
+                base64::encode_into(&mut text, &self.bytes);
+                text
+            }
+        };
+        let mut json = String::with_capacity(text.len() + 2);
+        push_string(&mut json, &text);
+        RawJson::from_validated(json.into_bytes().into())
+    }
+}
+
+impl AgentFailure {
+    /// The error of the job's terminal. An agent may end with some codes only (protocol §3.4); the rest are the
+    /// runtime's to give.
+    fn into_error(self) -> WireError {
+        let code = match self.code {
+            ErrorCode::PermissionDenied
+            | ErrorCode::BudgetExhausted
+            | ErrorCode::LeaseExpired
+            | ErrorCode::LeaseSubsetViolation
+            | ErrorCode::InvalidRequest
+            | ErrorCode::AgentNotAvailable
+            | ErrorCode::AgentVersionNotAvailable => self.code,
+            ErrorCode::JobNotFound
+            | ErrorCode::DuplicateKey
+            | ErrorCode::Cancelled
+            | ErrorCode::Timeout
+            | ErrorCode::ResumeWindowExpired
+            | ErrorCode::HeartbeatLost
+            | ErrorCode::Unauthenticated
+            | ErrorCode::InternalError => ErrorCode::InternalError,
+        };
+        let message = if self.message.is_empty() { String::from("the agent failed") } else { self.message };
+        let error = WireError::new(code, message);
+        match self.agent_code.filter(|code| !code.is_empty()) {
+            Some(code) => error.with(Details::AgentCode(crate::wire::truncated(&code, 128).into())),
+            None => error,
+        }
+    }
+}

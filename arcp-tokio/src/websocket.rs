@@ -1,0 +1,69 @@
+//! WebSocket connections over TCP (protocol §10.1). What they do and guarantee is said at
+//! [`arcp_driver::websocket::WebSocketTransport`].
+
+use std::{future::Future, io, net::SocketAddr, pin::Pin};
+
+use arcp_driver::{
+    upgrade::UpgradePolicy,
+    url::{Endpoint, EndpointError, Host, is_loopback},
+    websocket::{self, CLOSE_WAIT},
+};
+use tokio::net::{TcpStream, lookup_host};
+
+pub use arcp_driver::websocket::{AcceptError, ConnectError, ConnectOptions, WebSocketLimits};
+
+use crate::compat::Compat;
+
+/// A WebSocket over a tokio stream.
+pub type WebSocketTransport<S = TcpStream> = websocket::WebSocketTransport<Compat<S>>;
+
+/// Answers the upgrade request on an accepted connection. `TCP_NODELAY` is switched on. There is no time limit here;
+/// put one around it (protocol §9).
+///
+/// # Errors
+/// [`AcceptError`]; a refusal was sent to the peer already.
+pub async fn accept(
+    stream: TcpStream,
+    policy: &UpgradePolicy,
+    limits: &WebSocketLimits,
+) -> Result<WebSocketTransport, AcceptError> {
+    stream.set_nodelay(true)?;
+    websocket::accept(Compat::new(stream), policy, limits, close_timer).await
+}
+
+/// Connects to `url`: `ws://host[:port][/path]`, by default port 7777 and path `/arcp`. `TCP_NODELAY` is switched on.
+/// There is no time limit here; put one around it.
+///
+/// # Errors
+/// [`ConnectError`]; [`EndpointError::PlaintextBeyondLoopback`] also when `localhost` resolves to another machine.
+pub async fn connect(url: &str, options: &ConnectOptions) -> Result<WebSocketTransport, ConnectError> {
+    let endpoint: Endpoint = url.parse()?;
+    endpoint.check(options.allow_plaintext_beyond_loopback)?;
+    let stream = open(&endpoint, options).await?;
+    stream.set_nodelay(true)?;
+    websocket::connect(Compat::new(stream), &endpoint, &options.limits, close_timer).await
+}
+
+async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
+    let addresses: Vec<SocketAddr> = match endpoint.host() {
+        Host::Name(name) => lookup_host((name.as_str(), endpoint.port())).await?.collect(),
+        Host::Address(address) => vec![(*address, endpoint.port()).into()],
+    };
+    let mut refusal =
+        ConnectError::Io(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
+    for address in addresses {
+        if !options.allow_plaintext_beyond_loopback && !is_loopback(address.ip()) {
+            refusal = EndpointError::PlaintextBeyondLoopback.into();
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refusal = error.into(),
+        }
+    }
+    Err(refusal)
+}
+
+fn close_timer() -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(tokio::time::sleep(CLOSE_WAIT))
+}
