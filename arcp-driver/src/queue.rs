@@ -218,6 +218,17 @@ impl<T> Receiver<T> {
         Poll::Ready(true)
     }
 
+    /// Takes nothing more, and returns what is left.
+    pub(crate) fn close(&self) -> VecDeque<T> {
+        let mut state = lock(&self.shared.state);
+        state.receiver_gone = true;
+        let items = std::mem::take(&mut state.items);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+        items
+    }
+
     /// Whether all senders are gone, whatever still lies in the queue; if not, notes the waker.
     pub(crate) fn poll_abandoned(&self, cx: &Context<'_>) -> bool {
         let mut state = lock(&self.shared.state);
@@ -230,14 +241,8 @@ impl<T> Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut state = lock(&self.shared.state);
-        state.receiver_gone = true;
-        let items = std::mem::take(&mut state.items);
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        // Outside the lock: what an item drops may reach for this queue.
-        drop(items);
-        waiting.into_iter().for_each(Waker::wake);
+        // Dropped outside the lock: what an item drops may reach for this queue.
+        drop(self.close());
     }
 }
 

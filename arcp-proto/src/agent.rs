@@ -39,7 +39,9 @@ impl AgentRef {
             && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
         let version_ok = version.is_none_or(|version| {
             (1..=MAX_VERSION_BYTES).contains(&version.len())
-                && version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'_' | b'-'))
+                && version
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'_' | b'-'))
         });
         if name_ok && version_ok {
             Ok(Self { text: text.to_string(), at: version.map(|_| name.len()) })
@@ -180,7 +182,24 @@ mod tests {
         }
         let name_129 = "a".repeat(129);
         let version_65 = std::format!("a@{}", "1".repeat(65));
-        for text in ["", "Mailer", "-a", ".a", "_a", "a@", "@1", "a@1@2", "a/b", "a b", "a*", "аgent", "a\n", "a@*", &name_129, &version_65] {
+        for text in [
+            "",
+            "Mailer",
+            "-a",
+            ".a",
+            "_a",
+            "a@",
+            "@1",
+            "a@1@2",
+            "a/b",
+            "a b",
+            "a*",
+            "аgent",
+            "a\n",
+            "a@*",
+            &name_129,
+            &version_65,
+        ] {
             assert_eq!(AgentRef::parse(text), Err(InvalidAgent), "{text}");
         }
     }

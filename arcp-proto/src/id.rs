@@ -106,11 +106,12 @@ impl Ulid {
         if text.len() != 26 || text.as_bytes()[0] > b'7' {
             return None;
         }
-        text.bytes().try_fold(0_u128, |bits, byte| {
-            let digit = CROCKFORD.iter().position(|c| *c == byte)?;
-            Some(bits << 5 | digit as u128)
-        })
-        .map(Self)
+        text.bytes()
+            .try_fold(0_u128, |bits, byte| {
+                let digit = CROCKFORD.iter().position(|c| *c == byte)?;
+                Some(bits << 5 | digit as u128)
+            })
+            .map(Self)
     }
 
     fn millis(self) -> u128 {
@@ -280,7 +281,12 @@ mod tests {
     fn ulids_round_trip_and_refuse_other_spellings() {
         let text = "01KZZSPQFWRQJ5E577ZYXMHSQ1";
         assert_eq!(Ulid::parse(text).unwrap().to_string(), text);
-        for text in ["81KZZSPQFWRQJ5E577ZYXMHSQ1", "01kzzspqfwrqj5e577zyxmhsq1", "01KZZSPQFWRQJ5E577ZYXMHSQ", "01KZZSPQFWRQJ5E577ZYXMHSQI"] {
+        for text in [
+            "81KZZSPQFWRQJ5E577ZYXMHSQ1",
+            "01kzzspqfwrqj5e577zyxmhsq1",
+            "01KZZSPQFWRQJ5E577ZYXMHSQ",
+            "01KZZSPQFWRQJ5E577ZYXMHSQI",
+        ] {
             assert_eq!(Ulid::parse(text), None, "{text}");
         }
         assert_eq!(JobKey::parse("sess_01KZZSPQFWRQJ5E577ZYXMHSQ1"), None);

@@ -48,7 +48,8 @@ impl Secret {
         let mut text = String::with_capacity(46);
         text.push_str("rt_");
         for group in bytes.chunks(3) {
-            let word = group.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+            let word = group.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+                << (8 * (3 - group.len()));
             for sextet in 0..=group.len() {
                 let index = (word >> (18 - 6 * sextet)) & 63;
                 text.push(char::from(ALPHABET[index as usize]));

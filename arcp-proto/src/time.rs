@@ -114,7 +114,8 @@ impl UnixTime {
         {
             return None;
         }
-        let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset * 60;
+        let seconds =
+            days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset * 60;
         let total = seconds * 1_000 + millis;
         (Self::MIN.0..=Self::MAX.0).contains(&total).then_some(Self(total))
     }

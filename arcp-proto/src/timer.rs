@@ -39,11 +39,6 @@ impl<T: Ord + Copy> Timers<T> {
     pub(crate) fn next(&self) -> Option<(Instant, T)> {
         self.heap.peek().map(|Reverse((at, _, timer))| (*at, *timer))
     }
-
-    /// How many deadlines are armed, moved ones included.
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
 }
 
 #[cfg(test)]
@@ -62,7 +57,6 @@ mod tests {
         assert_eq!(timers.pop(at(10)), Some('b'));
         assert_eq!(timers.pop(at(10)), Some('a'));
         assert_eq!(timers.pop(at(10)), None);
-        assert_eq!(timers.len(), 1);
         assert_eq!(timers.pop(at(25)), Some('c'));
     }
 }

@@ -63,21 +63,14 @@ impl ClientEndpoint {
         let pos = news.pos();
         if self.jobs.find(&named).is_none() {
             let Some(id) = JobId::new(&named) else { return false };
-            if self.requests.has_submit()
-                && !self.hands_on_others
-                && let Some(index) = self.jobs.hold(&id, bytes)
-            {
-                let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
-                let event = HeldEvent { pos, event: news.into_event(id.clone(), seq) };
-                self.jobs.keep(&id, bytes, event);
-                return is_numbered;
+            if self.hands_on_others {
+                if self.jobs.adopt(&id).is_none() {
+                    self.ignored += 1;
+                    return false;
+                }
+            } else {
+                return self.hold(id, is_numbered, bytes, news);
             }
-            // More than may be held back is handed on before its `job.accepted`, rather than lost.
-            if !(self.hands_on_others || self.jobs.is_held(&named)) || self.jobs.adopt(&id).is_none() {
-                self.ignored += 1;
-                return false;
-            }
-            self.release(&id);
         }
         let Some(job) = self.jobs.find_mut(&named) else { return false };
         // An end is handed on whatever position it claims: without it the application would wait for ever.
@@ -94,6 +87,20 @@ impl ClientEndpoint {
             self.job_ended(&id, Some(ended.status));
         }
         self.event(news.into_event(id, seq));
+        is_numbered
+    }
+
+    /// News of a job nobody knows. It may be one whose `job.accepted` is still to come, except from our own runtime,
+    /// which sends that first.
+    fn hold(&mut self, id: JobId, is_numbered: bool, bytes: usize, news: News) -> bool {
+        let may_be_ours = self.requests.has_submit() && !self.is_core();
+        let Some(index) = may_be_ours.then(|| self.jobs.hold(&id, bytes)).flatten() else {
+            self.ignored += 1;
+            return false;
+        };
+        let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
+        let event = HeldEvent { pos: news.pos(), event: news.into_event(id.clone(), seq) };
+        self.jobs.keep(&id, bytes, event);
         is_numbered
     }
 

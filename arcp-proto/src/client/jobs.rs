@@ -110,10 +110,7 @@ impl Jobs {
         if self.live.get(id.as_str()).is_some_and(|job| job.is_other()) {
             self.others -= 1;
         }
-        let index = match self.held.get(id.as_str()) {
-            Some(held) => held.index,
-            None => Self::draw(&mut self.next),
-        };
+        let index = self.index_of(id);
         let job = self.live.entry(id.as_str().into()).or_insert_with(|| Job::new(id, index));
         if job.abandoned {
             job.abandoned = false;
@@ -129,7 +126,7 @@ impl Jobs {
                 return None;
             }
             self.others += 1;
-            let index = Self::draw(&mut self.next);
+            let index = self.index_of(id);
             self.live.insert(id.as_str().into(), Job::new(id, index));
         }
         self.live.get_mut(id.as_str())
@@ -148,11 +145,8 @@ impl Jobs {
         if self.held_events >= MAX_HELD_EVENTS || self.held_bytes.saturating_add(bytes) > MAX_HELD_BYTES {
             return None;
         }
-        if let Some(held) = self.held.get(id.as_str()) {
-            return Some(held.index);
-        }
-        let index = Self::draw(&mut self.next);
-        self.held.insert(id.as_str().into(), Held { index, bytes: 0, events: Vec::new() });
+        let index = self.index_of(id);
+        self.held.entry(id.as_str().into()).or_insert_with(|| Held { index, bytes: 0, events: Vec::new() });
         Some(index)
     }
 
@@ -197,9 +191,13 @@ impl Jobs {
         self.others = 0;
     }
 
-    fn draw(next: &mut u64) -> JobIndex {
-        *next += 1;
-        JobIndex(*next)
+    /// The index under which events of this job wait, else a fresh one.
+    fn index_of(&mut self, id: &JobId) -> JobIndex {
+        if let Some(held) = self.held.get(id.as_str()) {
+            return held.index;
+        }
+        self.next += 1;
+        JobIndex(self.next)
     }
 }
 

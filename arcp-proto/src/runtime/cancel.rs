@@ -58,10 +58,8 @@ impl RuntimeEndpoint {
             return;
         }
         let is_first = job.stopping.is_none();
-        let replaces = matches!(
-            (&job.stopping, &reason),
-            (Some(StopReason::TimedOut(_)), StopReason::Cancelled(_))
-        );
+        let replaces =
+            matches!((&job.stopping, &reason), (Some(StopReason::TimedOut(_)), StopReason::Cancelled(_)));
         if !is_first && !replaces {
             return;
         }

@@ -5,7 +5,6 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::close::CloseCode;
 use crate::heartbeat::Heartbeat;
 use crate::runtime::principal::Rate;
 use crate::runtime::requests::OrderedReplies;
@@ -22,11 +21,7 @@ pub(crate) enum Phase {
     /// The hello is here; who sent it is being found out. No second frame is read.
     Authenticating(Box<Greeting>),
     /// The session is decided; the welcome waits for its commit.
-    Committing {
-        session: SessionHandle,
-        request_id: Arc<str>,
-        resumed: bool,
-    },
+    Committing { session: SessionHandle, request_id: Arc<str>, resumed: bool },
     /// The session speaks over this connection.
     Active(Active),
     /// Nothing is read any more; what is queued may still leave.
@@ -70,8 +65,6 @@ pub(crate) struct Connection {
     pub(crate) pings: Rate,
     /// When the credentials stop being good.
     pub(crate) credentials_end: Option<UnixTime>,
-    /// Sent with the close once everything is pulled.
-    pub(crate) close: Option<CloseCode>,
 }
 
 impl Connection {
@@ -88,7 +81,6 @@ impl Connection {
             malformed: Rate::default(),
             pings: Rate::default(),
             credentials_end: None,
-            close: None,
         }
     }
 

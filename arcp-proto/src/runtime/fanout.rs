@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use crate::error::Limit;
-use crate::runtime::job::{Job, cost_of};
+use crate::runtime::job::Job;
 use crate::runtime::session::Strain;
 use crate::runtime::store::{Command, EventRecord, Record, Trim};
 use crate::runtime::{ConnectionId, Effect, JobHandle, RuntimeEndpoint, SessionHandle};
@@ -21,8 +21,8 @@ impl RuntimeEndpoint {
         let Some(job) = jobs.get_mut(handle) else { return };
         let limits = &config.limits;
         let pos = job.last_pos() + 1;
-        let cost = cost_of(&content);
         let event = Arc::new(LoggedEvent { ts: now.unix, pos: Some(pos), content });
+        let cost = event.cost();
         let mut deliveries = SmallVec::new();
         let mut owner_seq = None;
         let mut strained: SmallVec<[(SessionHandle, Strain); 2]> = SmallVec::new();
@@ -53,7 +53,8 @@ impl RuntimeEndpoint {
         let origin = owner_seq.map_or(job.last_origin + 1, |seq| seq.max(job.last_origin + 1));
         job.last_origin = origin;
         job.retention.push(pos, cost);
-        if !job.catching.is_empty() {
+        let catching = !job.catching.is_empty();
+        if catching {
             job.tail.push(pos, &event);
         }
         let is_end = matches!(event.content, Content::End(_));
@@ -68,6 +69,9 @@ impl RuntimeEndpoint {
         let too_much = *buffered > self.config.limits.buffered_bytes;
         for (session, strain) in strained {
             self.relieve(session, strain, handle, is_end);
+        }
+        if catching {
+            self.hold_for_history(handle);
         }
         if is_over {
             self.evict_log(handle);
@@ -107,10 +111,12 @@ impl RuntimeEndpoint {
                     details.u64("lag", lag).u64("threshold", threshold);
                 });
         });
-        let content =
-            Content::Event { kind: EventKind::Status, body: RawJson::from_validated(body.into_bytes().into()) };
-        let cost = cost_of(&content);
+        let content = Content::Event {
+            kind: EventKind::Status,
+            body: RawJson::from_validated(body.into_bytes().into()),
+        };
         let event = Arc::new(LoggedEvent { ts: now.unix, pos: None, content });
+        let cost = event.cost();
         if !session.has_numbers() {
             return;
         }
@@ -216,4 +222,3 @@ impl RuntimeEndpoint {
         }
     }
 }
-

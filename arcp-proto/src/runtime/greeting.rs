@@ -101,7 +101,9 @@ impl RuntimeEndpoint {
         }
         let Some(state) = self.connections.get_mut(connection) else { return };
         state.credentials_end = until;
-        let Phase::Authenticating(greeting) = core::mem::replace(&mut state.phase, Phase::AwaitHello) else { return };
+        let Phase::Authenticating(greeting) = core::mem::replace(&mut state.phase, Phase::AwaitHello) else {
+            return;
+        };
         if let Some(until) = until {
             let at = self.now.mono.after(until.since(self.now.unix));
             self.timers.arm(at, Timer::CredentialsEnd(connection));
@@ -119,8 +121,10 @@ impl RuntimeEndpoint {
             return self.refuse_hello(connection, &error);
         }
         let offered = greeting.hello.features.unwrap_or(Features::NONE);
-        let transport =
-            self.connections.get(connection).map_or(TransportKind::WebSocket, |connection| connection.transport);
+        let transport = self
+            .connections
+            .get(connection)
+            .map_or(TransportKind::WebSocket, |connection| connection.transport);
         let key = SessionKey::from_ulid(self.ids.session(self.now.unix, &mut self.entropy));
         let token = Secret::resume_token(&mut self.entropy);
         let record = SessionRecord {
@@ -135,7 +139,8 @@ impl RuntimeEndpoint {
             previous: None,
             dead_since: None,
         };
-        let session = self.sessions.insert(Session::new(&record, principal, Retention::new(0), self.now.mono));
+        let session =
+            self.sessions.insert(Session::new(&record, principal, Retention::new(0), self.now.mono));
         self.session_keys.insert(key, session);
         self.tokens.insert(record.current, session);
         self.principals.at(principal).sessions.push(session);
@@ -221,7 +226,8 @@ impl RuntimeEndpoint {
 
     /// Any frame behind the welcome, or a proof, shows that the new token arrived: the old one is void from here on.
     pub(super) fn confirm_token(&mut self, connection: ConnectionId) {
-        let Some(Phase::Active(active)) = self.connections.get_mut(connection).map(|state| &mut state.phase) else {
+        let Some(Phase::Active(active)) = self.connections.get_mut(connection).map(|state| &mut state.phase)
+        else {
             return;
         };
         if active.confirmed {
@@ -271,7 +277,9 @@ impl RuntimeEndpoint {
     }
 
     pub(super) fn check_credentials(&mut self, connection: ConnectionId) {
-        let Some(until) = self.connections.get(connection).and_then(|state| state.credentials_end) else { return };
+        let Some(until) = self.connections.get(connection).and_then(|state| state.credentials_end) else {
+            return;
+        };
         if until <= self.now.unix {
             let error = WireError::new(ErrorCode::Unauthenticated, "the bearer token has expired");
             self.fail(connection, &error, CloseCode::Policy);

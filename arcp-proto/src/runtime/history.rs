@@ -5,15 +5,17 @@ use alloc::vec::Vec;
 
 use crate::close::CloseCode;
 use crate::error::{ErrorCode, WireError};
-use crate::runtime::job::{Hold, cost_of};
+use crate::runtime::job::Hold;
 use crate::runtime::session::{Following, Reading, ReadingWhat};
-use crate::runtime::store::{Command, Cost, Delivered, JobPage, Place, Record, StoreDone, StoreId};
+use crate::runtime::store::{
+    Command, Cost, Delivered, JobPage, PageLimit, Place, Record, StoreDone, StoreId,
+};
 use crate::runtime::{JobHandle, RuntimeEndpoint, SessionHandle};
 use crate::wire::delivery::Line;
 use crate::wire::event::{Content, LoggedEvent};
 
-/// Events in one page.
-const PAGE: usize = 256;
+/// One page: enough to keep a connection busy, little to hold in memory.
+const PAGE: PageLimit = PageLimit { events: 256, bytes: 1 << 20 };
 
 impl RuntimeEndpoint {
     /// Asks for the next page a session needs, if it needs one and has room for it. One is outstanding at a time.
@@ -30,6 +32,10 @@ impl RuntimeEndpoint {
         }
         let (key, epoch) = (session.key, session.epoch);
         if let Some(after) = session.window.missing_behind() {
+            // What is in memory and unsent goes first; a page that finds no room would be read in vain.
+            if !session.window.has_room(limits.window_events / 2, limits.window_bytes / 2) {
+                return;
+            }
             let id = self.command(Command::ReadSession { session: key, after, limit: PAGE });
             return self.now_reading(handle, Reading { id, epoch, what: ReadingWhat::Window });
         }
@@ -70,12 +76,16 @@ impl RuntimeEndpoint {
     pub(super) fn page_read(&mut self, handle: SessionHandle, id: StoreId, done: StoreDone) {
         let Some(session) = self.sessions.get_mut(handle) else { return };
         // A page asked for before a resume answers a question nobody asks any more.
-        let Some(reading) = session.reading.filter(|reading| reading.id == id && reading.epoch == session.epoch) else {
+        let Some(reading) =
+            session.reading.filter(|reading| reading.id == id && reading.epoch == session.epoch)
+        else {
             return;
         };
         session.reading = None;
         match (reading.what, done) {
-            (ReadingWhat::Window, StoreDone::Session(events)) if !events.is_empty() => self.refill(handle, events),
+            (ReadingWhat::Window, StoreDone::Session(events)) if !events.is_empty() => {
+                self.refill(handle, events)
+            }
             (ReadingWhat::History(job), StoreDone::Job(page)) => self.history_read(handle, job, page),
             // An empty page here would be a hole, and a failed one must not look like an empty one.
             _ => {
@@ -101,7 +111,7 @@ impl RuntimeEndpoint {
                 // A job is remembered for longer than anything it delivered to a session.
                 (None, None) => break,
             };
-            let cost = cost_of(&event.content);
+            let cost = event.cost();
             if !session.window.push(seq, line, event, cost, most) {
                 break;
             }
@@ -127,7 +137,12 @@ impl RuntimeEndpoint {
                     (None, Place::Origin(_)) => last,
                 };
                 self.history_opens(handle, job, request_id, after, page.before, !page.events.is_empty());
-                self.deliver_page(handle, job, after, page.events.into_iter().map(|logged| logged.event).collect());
+                self.deliver_page(
+                    handle,
+                    job,
+                    after,
+                    page.events.into_iter().map(|logged| logged.event).collect(),
+                );
             }
             Following::CatchingUp { through } => {
                 let events = page.events.into_iter().map(|logged| logged.event).collect();
@@ -138,7 +153,13 @@ impl RuntimeEndpoint {
     }
 
     /// Numbers a page of history in a session; ends the follow at the terminal.
-    fn deliver_page(&mut self, handle: SessionHandle, job: JobHandle, through: u64, events: Vec<Arc<LoggedEvent>>) {
+    fn deliver_page(
+        &mut self,
+        handle: SessionHandle,
+        job: JobHandle,
+        through: u64,
+        events: Vec<Arc<LoggedEvent>>,
+    ) {
         let Self { sessions, jobs, log, config, .. } = self;
         let (Some(session), Some(state)) = (sessions.get_mut(handle), jobs.get(job)) else { return };
         let Some(follow) = session.follows.get(&job) else { return };
@@ -163,7 +184,7 @@ impl RuntimeEndpoint {
                     "the session's numbers are used up",
                 );
             }
-            let cost = cost_of(&event.content);
+            let cost = event.cost();
             let (seq, _) = session.number(&line, &event, cost, &config.limits);
             log.numbered(handle, &mut session.mark, seq);
             positions.push(pos);

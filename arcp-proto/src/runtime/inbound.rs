@@ -248,12 +248,16 @@ impl RuntimeEndpoint {
     ) -> Result<(Option<JobKey>, String), WireError> {
         let text = match (&request.job_id, in_payload) {
             (Some(outer), Some(inner)) if outer != inner.as_str() => {
-                return Err(WireError::invalid("`job_id` of the envelope and of the payload must be the same"));
+                return Err(WireError::invalid(
+                    "`job_id` of the envelope and of the payload must be the same",
+                ));
             }
             (Some(outer), _) => outer.clone(),
             (None, Some(inner)) => inner.as_str().to_owned(),
             (None, None) => {
-                return Err(WireError::invalid("`job_id` is missing: name the job in the envelope or the payload"));
+                return Err(WireError::invalid(
+                    "`job_id` is missing: name the job in the envelope or the payload",
+                ));
             }
         };
         Ok((JobKey::parse(&text), text))
@@ -262,7 +266,9 @@ impl RuntimeEndpoint {
     pub(super) fn beat(&mut self, connection: ConnectionId) {
         let now = self.now.mono;
         let Some(state) = self.connections.get_mut(connection) else { return };
-        let Phase::Active(Active { session, heartbeat: Some(heartbeat), .. }) = &mut state.phase else { return };
+        let Phase::Active(Active { session, heartbeat: Some(heartbeat), .. }) = &mut state.phase else {
+            return;
+        };
         let session = *session;
         match heartbeat.check(now) {
             Beat::Idle => {}
@@ -276,8 +282,10 @@ impl RuntimeEndpoint {
             }
             Beat::Lost => {
                 let seconds = self.config.heartbeat_interval.as_secs() * 2;
-                let error =
-                    WireError::new(ErrorCode::HeartbeatLost, alloc::format!("nothing received for {seconds} s"));
+                let error = WireError::new(
+                    ErrorCode::HeartbeatLost,
+                    alloc::format!("nothing received for {seconds} s"),
+                );
                 return self.fail(connection, &error, CloseCode::Policy);
             }
         }

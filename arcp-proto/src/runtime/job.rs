@@ -16,13 +16,11 @@ use crate::runtime::log::Position;
 use crate::runtime::output::StopReason;
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Tail;
-use crate::runtime::store::Cost;
 use crate::time::{Instant, UnixTime};
 use crate::trace::TraceId;
 use crate::transition::lifecycle;
 use crate::wire::RawJson;
 use crate::wire::delivery::Line;
-use crate::wire::event::Content;
 use crate::wire::job::FinalStatus;
 
 lifecycle! {
@@ -121,7 +119,6 @@ pub(crate) struct Job {
     pub(crate) owner: Option<SessionHandle>,
     pub(crate) request_id: Arc<str>,
     pub(crate) idempotency_key: Option<String>,
-    pub(crate) digest: [u8; 32],
     pub(crate) agent: AgentRef,
     pub(crate) trace_id: TraceId,
     /// Until the agent has it.
@@ -157,7 +154,6 @@ pub(crate) struct NewJob {
     pub(crate) owner: Option<SessionHandle>,
     pub(crate) request_id: Arc<str>,
     pub(crate) idempotency_key: Option<String>,
-    pub(crate) digest: [u8; 32],
     pub(crate) agent: AgentRef,
     pub(crate) trace_id: TraceId,
     pub(crate) input: Option<RawJson>,
@@ -174,7 +170,6 @@ impl Job {
             owner: new.owner,
             request_id: new.request_id,
             idempotency_key: new.idempotency_key,
-            digest: new.digest,
             agent: new.agent,
             trace_id: new.trace_id,
             input: new.input,
@@ -216,24 +211,10 @@ impl Job {
 
     /// What a job's log may take.
     pub(crate) const fn retention_limit(limits: &Limits) -> RetentionLimit {
-        RetentionLimit { events: limits.log_events, bytes: limits.log_bytes, chunk_bytes: limits.log_chunk_bytes }
-    }
-}
-
-/// What an event counts for: its text and a little for keeping it.
-pub(crate) fn cost_of(content: &Content) -> Cost {
-    const OVERHEAD: u64 = 64;
-    match content {
-        Content::Event { body, .. } => Cost { bytes: OVERHEAD + body.len() as u64, chunk_bytes: 0 },
-        Content::Chunk { data, .. } => Cost { bytes: OVERHEAD, chunk_bytes: data.len() as u64 },
-        Content::End(terminal) => {
-            let value = match &terminal.outcome {
-                crate::wire::event::Outcome::Inline(value) => value.len(),
-                crate::wire::event::Outcome::Streamed { .. } => 0,
-                crate::wire::event::Outcome::Failed(error) => error.message.len() + error.details.weight(),
-            };
-            let summary = terminal.summary.as_ref().map_or(0, String::len);
-            Cost { bytes: OVERHEAD + value as u64 + summary as u64, chunk_bytes: 0 }
+        RetentionLimit {
+            events: limits.log_events,
+            bytes: limits.log_bytes,
+            chunk_bytes: limits.log_chunk_bytes,
         }
     }
 }
@@ -281,7 +262,6 @@ mod tests {
             owner: None,
             request_id: Arc::from("m"),
             idempotency_key: None,
-            digest: [0; 32],
             agent: AgentRef::parse("a").unwrap(),
             trace_id: TraceId::from_bytes([1; 16]).unwrap(),
             input: None,

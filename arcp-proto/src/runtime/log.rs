@@ -174,7 +174,8 @@ impl<E> Log<E> {
 
     /// Takes the store's answer to an append.
     pub(crate) fn handle(&mut self, id: StoreId, done: StoreDone) -> Answer<E> {
-        let Some(issued) = self.issued.iter_mut().find(|issued| issued.id == id && issued.state == State::Pending)
+        let Some(issued) =
+            self.issued.iter_mut().find(|issued| issued.id == id && issued.state == State::Pending)
         else {
             return Answer::Unknown;
         };
@@ -186,7 +187,11 @@ impl<E> Log<E> {
                 self.full = true;
                 return Answer::Full;
             }
-            StoreDone::Session(_) | StoreDone::Job(_) | StoreDone::Rows(_) | StoreDone::Trimmed | StoreDone::Failed => {
+            StoreDone::Session(_)
+            | StoreDone::Job(_)
+            | StoreDone::Rows(_)
+            | StoreDone::Trimmed
+            | StoreDone::Failed => {
                 return Answer::Failed;
             }
         }
@@ -245,7 +250,7 @@ mod tests {
             ids.push(log.poll_command().unwrap().0);
         }
         assert_eq!(log.pending_bytes(), 30);
-        assert_eq!(effects(log.handle(ids[2], StoreDone::Appended)), []);
+        assert!(effects(log.handle(ids[2], StoreDone::Appended)).is_empty());
         assert_eq!(effects(log.handle(ids[0], StoreDone::Appended)), [0]);
         assert_eq!(effects(log.handle(ids[1], StoreDone::Appended)), [1, 2]);
         assert_eq!(log.pending_bytes(), 0);

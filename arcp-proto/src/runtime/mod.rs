@@ -63,7 +63,7 @@ pub use output::{
     AgentEnd, AgentFailure, AgentInput, AuthId, ConnectionId, Credentials, JobHandle, Output, RuntimeEvent,
     SessionHandle, StartJob, StopReason, Verdict,
 };
-
+pub use recovery::{Recovery, RecoveryError, Step};
 
 const STORE_RETRY: Duration = Duration::from_secs(1);
 

@@ -12,9 +12,9 @@ use crate::runtime::store::{Command, StoreId};
 use crate::secret::Secret;
 use crate::time::UnixTime;
 use crate::trace::TraceId;
+use crate::wire::RawJson;
 use crate::wire::event::{ChunkEmission, Emission};
 use crate::wire::job::FinalStatus;
-use crate::wire::RawJson;
 
 macro_rules! handles {
     ($($(#[$doc:meta])* $name:ident;)*) => {

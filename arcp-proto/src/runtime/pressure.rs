@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
+use crate::replay::RetentionLimit;
 use crate::runtime::job::{Hold, Job};
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::session::Pressure;
 use crate::runtime::{JobHandle, Output, RuntimeEndpoint, SessionHandle};
-use crate::replay::RetentionLimit;
 
 impl RuntimeEndpoint {
     /// Judges again which of its own jobs a session holds: from eight tenths of a limit, down to half of that.
@@ -46,7 +46,11 @@ impl RuntimeEndpoint {
     pub(super) fn hold(&mut self, handle: JobHandle, reason: Hold, on: bool) {
         let Some(job) = self.jobs.get_mut(handle) else { return };
         if job.hold(reason, on) && job.agent_runs {
-            self.outputs.push_back(if job.is_held() { Output::HoldJob(handle) } else { Output::ReleaseJob(handle) });
+            self.outputs.push_back(if job.is_held() {
+                Output::HoldJob(handle)
+            } else {
+                Output::ReleaseJob(handle)
+            });
         }
     }
 
@@ -86,9 +90,15 @@ impl RuntimeEndpoint {
     pub(super) fn evict_histories(&mut self, principal: PrincipalHandle) {
         let holder = self.principals.at(principal);
         let mut candidates: Vec<JobHandle> = holder.finished.iter().copied().collect();
-        candidates.extend(self.jobs.iter().filter(|(_, job)| job.principal == principal && !job.state.is_final()).map(|(handle, _)| handle));
+        candidates.extend(
+            self.jobs
+                .iter()
+                .filter(|(_, job)| job.principal == principal && !job.state.is_final())
+                .map(|(handle, _)| handle),
+        );
         for handle in candidates {
-            let excess = self.principals.at(principal).buffered.saturating_sub(self.config.limits.buffered_bytes);
+            let excess =
+                self.principals.at(principal).buffered.saturating_sub(self.config.limits.buffered_bytes);
             if excess == 0 {
                 return;
             }

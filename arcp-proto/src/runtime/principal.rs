@@ -111,7 +111,8 @@ impl Principals {
     /// until the bucket would be full again anyway.
     pub(crate) fn leave(&mut self, handle: PrincipalHandle, limits: &Limits, now: Instant) {
         let principal = self.at(handle);
-        if principal.is_idle() && principal.hellos.is_full(limits.hellos_per_second, limits.hello_burst, now) {
+        if principal.is_idle() && principal.hellos.is_full(limits.hellos_per_second, limits.hello_burst, now)
+        {
             let name = Arc::clone(&principal.name);
             self.by_name.remove(&name);
             self.slots[handle.0] = None;
@@ -144,7 +145,9 @@ impl Bucket {
 
     fn level(&self, per_second: u32, burst: u32, now: Instant) -> u64 {
         let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
-        self.tokens.saturating_add(micros.saturating_mul(u64::from(per_second))).min(u64::from(burst) * 1_000_000)
+        self.tokens
+            .saturating_add(micros.saturating_mul(u64::from(per_second)))
+            .min(u64::from(burst) * 1_000_000)
     }
 }
 

@@ -32,7 +32,13 @@ pub(super) struct Pending {
 impl RuntimeEndpoint {
     /// Refuses a request at once, as far as the order of replies allows.
     pub(super) fn refuse(&mut self, request: &Request, error: WireError) {
-        self.send_error(request.connection, request.session, &error, Some(&request.id), request.job_id.as_deref());
+        self.send_error(
+            request.connection,
+            request.session,
+            &error,
+            Some(&request.id),
+            request.job_id.as_deref(),
+        );
     }
 
     /// Refuses a request that names a job.
@@ -83,7 +89,9 @@ impl RuntimeEndpoint {
             Some(slot) if connection == pending.connection => {
                 let Some(state) = self.connections.get_mut(connection) else { return };
                 state.replies.fill(slot, frame);
-                while let Some(frame) = self.connections.get_mut(connection).and_then(|state| state.replies.pop()) {
+                while let Some(frame) =
+                    self.connections.get_mut(connection).and_then(|state| state.replies.pop())
+                {
                     self.push_control(connection, frame);
                 }
             }
@@ -131,7 +139,12 @@ impl RuntimeEndpoint {
                     history_from: *history_from,
                 };
                 let head = (job.key, job.trace_id);
-                Some(self.frame(session, "job.subscribed", Some(head), &object_text(|out| payload.write(out))))
+                Some(self.frame(
+                    session,
+                    "job.subscribed",
+                    Some(head),
+                    &object_text(|out| payload.write(out)),
+                ))
             }
             Reply::Refused(refusal) => {
                 let (error, job_id) = &**refusal;
@@ -185,7 +198,8 @@ impl RuntimeEndpoint {
 
     fn error_frame(&mut self, session: SessionHandle, payload: &str, job_id: Option<&str>) -> String {
         let id = self.ids.text("msg_", self.now.unix, &mut self.entropy);
-        let session_id = self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
+        let session_id =
+            self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
         let head = Head {
             id: &id,
             message_type: "session.error",
@@ -206,7 +220,8 @@ impl RuntimeEndpoint {
         payload: &str,
     ) -> String {
         let id = self.ids.text("msg_", self.now.unix, &mut self.entropy);
-        let session_id = self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
+        let session_id =
+            self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
         let job = job.map(|(key, trace)| (key.to_string(), trace.to_string()));
         let head = Head {
             id: &id,
@@ -243,7 +258,8 @@ impl RuntimeEndpoint {
         state.moved = self.now.mono;
         if !state.stall_armed {
             state.stall_armed = true;
-            self.timers.arm(self.now.mono.after(self.config.limits.write_stall), Timer::WriteStall(connection));
+            self.timers
+                .arm(self.now.mono.after(self.config.limits.write_stall), Timer::WriteStall(connection));
         }
         self.outputs.push_back(Output::FramesReady(connection));
     }
@@ -297,7 +313,8 @@ impl RuntimeEndpoint {
                     Phase::Authenticating(greeting) => greeting.session_id.clone(),
                     _ => None,
                 };
-                let echoed = echoed.unwrap_or_else(|| self.ids.text("sess_", self.now.unix, &mut self.entropy));
+                let echoed =
+                    echoed.unwrap_or_else(|| self.ids.text("sess_", self.now.unix, &mut self.entropy));
                 self.closing_frame(&echoed, &payload)
             }
         };

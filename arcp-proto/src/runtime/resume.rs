@@ -18,7 +18,12 @@ use crate::wire::session::ResumeRequest;
 
 impl RuntimeEndpoint {
     /// Steps 2 to 7 of protocol §2.4; the bearer is proven.
-    pub(super) fn resume(&mut self, connection: ConnectionId, mut greeting: Greeting, principal: PrincipalHandle) {
+    pub(super) fn resume(
+        &mut self,
+        connection: ConnectionId,
+        mut greeting: Greeting,
+        principal: PrincipalHandle,
+    ) {
         let Some(request) = greeting.hello.resume.take() else { return };
         let request_id = Arc::clone(&greeting.request_id);
         let offered = greeting.hello.features;
@@ -46,7 +51,8 @@ impl RuntimeEndpoint {
         let handle = *self.tokens.get(&hash).ok_or_else(refused)?;
         let session = self.sessions.get(handle).ok_or_else(refused)?;
         let is_current = session.current.matches(&hash);
-        let is_previous = !session.confirmed && session.previous.is_some_and(|previous| previous.matches(&hash));
+        let is_previous =
+            !session.confirmed && session.previous.is_some_and(|previous| previous.matches(&hash));
         let named = request.session_id.as_deref();
         let names_it = named.is_none_or(|named| SessionKey::parse(named) == Some(session.key));
         if !(is_current || is_previous) || !names_it || session.principal != principal {
@@ -55,7 +61,8 @@ impl RuntimeEndpoint {
         if session.dead_since.is_some() {
             return Err(WireError::new(ErrorCode::ResumeWindowExpired, "the session is no longer kept"));
         }
-        if !offered.unwrap_or(session.features).intersection(self.config.features).contains(session.features) {
+        if !offered.unwrap_or(session.features).intersection(self.config.features).contains(session.features)
+        {
             return Err(WireError::invalid("a resume must offer every feature the session negotiated"));
         }
         let last = request.last_event_seq.unwrap_or(session.acked);
@@ -215,7 +222,9 @@ impl RuntimeEndpoint {
     }
 
     pub(super) fn forget_session(&mut self, handle: SessionHandle) {
-        let Some(session) = self.sessions.get(handle).filter(|session| session.dead_since.is_some()) else { return };
+        let Some(session) = self.sessions.get(handle).filter(|session| session.dead_since.is_some()) else {
+            return;
+        };
         let (key, principal) = (session.key, session.principal);
         let tokens = [Some(session.current), session.previous];
         for token in tokens.into_iter().flatten() {
@@ -238,7 +247,10 @@ impl RuntimeEndpoint {
         let idle = sessions.into_iter().find(|handle| {
             self.sessions.get(*handle).is_some_and(|session| {
                 session.attached.is_none()
-                    && !session.owned.iter().any(|job| self.jobs.get(*job).is_some_and(|job| !job.state.is_final()))
+                    && !session
+                        .owned
+                        .iter()
+                        .any(|job| self.jobs.get(*job).is_some_and(|job| !job.state.is_final()))
             })
         });
         match idle {
@@ -257,7 +269,8 @@ impl RuntimeEndpoint {
     /// Without acknowledgements, what was sent longer ago than the resume window goes.
     pub(super) fn let_go_of_sent(&mut self, handle: SessionHandle) {
         let window = self.config.resume_window;
-        let Some(session) = self.sessions.get_mut(handle).filter(|session| session.dead_since.is_none()) else {
+        let Some(session) = self.sessions.get_mut(handle).filter(|session| session.dead_since.is_none())
+        else {
             return;
         };
         let mut let_go = None;

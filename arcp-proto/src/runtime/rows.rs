@@ -14,9 +14,9 @@ use crate::replay::Retention;
 use crate::runtime::output::StopReason;
 use crate::runtime::store::{Cost, EventRecord, JobRecord, Record, RowKey, SessionRecord};
 use crate::time::UnixTime;
+use crate::wire::RawJson;
 use crate::wire::event::{ChunkEncoding, Content, LoggedEvent, Outcome};
 use crate::wire::job::FinalStatus;
-use crate::wire::RawJson;
 
 mod tables;
 #[cfg(test)]

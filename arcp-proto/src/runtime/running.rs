@@ -45,7 +45,8 @@ impl RuntimeEndpoint {
 
     /// Bytes an event of this job may take: what its owner's connection takes, 1 MiB without one.
     fn owner_frame_limit(&self, handle: JobHandle) -> usize {
-        let owner = self.jobs.get(handle).and_then(|job| job.owner).and_then(|owner| self.sessions.get(owner));
+        let owner =
+            self.jobs.get(handle).and_then(|job| job.owner).and_then(|owner| self.sessions.get(owner));
         owner.map_or(1_048_576, |owner| owner.profile.frame_limit(owner.transport))
     }
 
@@ -91,7 +92,8 @@ impl RuntimeEndpoint {
 
     /// Whether the owner of the job reads chunks; without an owner they are logged for whoever comes.
     fn submitter_takes_chunks(&self, handle: JobHandle) -> bool {
-        let owner = self.jobs.get(handle).and_then(|job| job.owner).and_then(|owner| self.sessions.get(owner));
+        let owner =
+            self.jobs.get(handle).and_then(|job| job.owner).and_then(|owner| self.sessions.get(owner));
         owner.is_none_or(|owner| owner.features.has(Feature::ResultChunk))
     }
 
@@ -154,7 +156,8 @@ impl RuntimeEndpoint {
         let Some(writer) = &mut job.chunks else {
             let limit = self.owner_frame_limit(handle);
             if value.len() + 1_024 > limit {
-                let error = WireError::limit(Limit::Frame, "the result does not fit into one frame; stream it");
+                let error =
+                    WireError::limit(Limit::Frame, "the result does not fit into one frame; stream it");
                 return failed(error);
             }
             return Terminal { outcome: Outcome::Inline(value), summary };
@@ -216,7 +219,9 @@ impl RuntimeEndpoint {
             super::JobState::Success => FinalStatus::Success,
             super::JobState::Cancelled => FinalStatus::Cancelled,
             super::JobState::TimedOut => FinalStatus::TimedOut,
-            super::JobState::Error | super::JobState::Pending | super::JobState::Running => FinalStatus::Error,
+            super::JobState::Error | super::JobState::Pending | super::JobState::Running => {
+                FinalStatus::Error
+            }
         };
         let key = job.key;
         self.event(RuntimeEvent::JobEnded { job: key, status });

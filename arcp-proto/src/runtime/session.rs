@@ -124,7 +124,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(record: &SessionRecord, principal: PrincipalHandle, retention: Retention, now: Instant) -> Self {
+    pub(crate) fn new(
+        record: &SessionRecord,
+        principal: PrincipalHandle,
+        retention: Retention,
+        now: Instant,
+    ) -> Self {
         let last = retention.last();
         Self {
             key: record.key,
@@ -242,7 +247,8 @@ impl Session {
     /// Whether sending has made room for something that waits: held jobs, pages to read.
     pub(crate) fn needs_attention(&self) -> bool {
         self.pressure != Pressure::None
-            || (self.reading.is_none() && (!self.catching.is_empty() || self.window.missing_behind().is_some()))
+            || (self.reading.is_none()
+                && (!self.catching.is_empty() || self.window.missing_behind().is_some()))
     }
 
     /// Drops everything that only a living session needs.
@@ -269,7 +275,8 @@ impl Session {
 
     /// Counts what was handed to the transport.
     pub(crate) fn pulled(&mut self, cost: Cost) {
-        self.unsent_bytes = if self.unsent() == 0 { 0 } else { self.unsent_bytes.saturating_sub(cost.total()) };
+        self.unsent_bytes =
+            if self.unsent() == 0 { 0 } else { self.unsent_bytes.saturating_sub(cost.total()) };
         self.sent = self.sent.max(self.window.cursor() - 1);
     }
 
@@ -324,7 +331,8 @@ impl Session {
 
     /// Which of its own jobs the session holds when `tenths` of a limit count as reached (protocol §2.6, D-98).
     pub(crate) fn pressure_at(&self, limits: &Limits, tenths: u64) -> Pressure {
-        let reached = |value: u64, limit: u64| value > 0 && value.saturating_mul(10) >= limit.saturating_mul(tenths);
+        let reached =
+            |value: u64, limit: u64| value > 0 && value.saturating_mul(10) >= limit.saturating_mul(tenths);
         let total = self.retention.total();
         if self.attached.is_some() {
             let unsent = reached(self.unsent(), limits.window_events as u64)
@@ -344,6 +352,7 @@ impl Session {
 
     /// Whether so much is unsent that a subscriber is given up (D-10).
     pub(crate) fn is_hopeless(&self, limits: &Limits) -> bool {
-        self.unsent() >= limits.replay_events || self.unsent_bytes >= limits.replay_bytes + limits.replay_chunk_bytes
+        self.unsent() >= limits.replay_events
+            || self.unsent_bytes >= limits.replay_bytes + limits.replay_chunk_bytes
     }
 }

@@ -17,9 +17,9 @@ use crate::runtime::rows::Row;
 use crate::secret::TokenHash;
 use crate::time::UnixTime;
 use crate::trace::TraceId;
-use crate::wire::event::LoggedEvent;
-use crate::wire::peer::{PeerProfile, TransportKind};
 use crate::wire::RawJson;
+use crate::wire::event::{Content, LoggedEvent, Outcome};
+use crate::wire::peer::{PeerProfile, TransportKind};
 
 /// Names a command given to the store. Rises from command to command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,23 +35,23 @@ pub struct StoreId(pub(crate) u64);
 pub enum Command {
     /// Store these records, all or none. Answer: `Appended`, `Full` or `Failed`.
     Append(Vec<Record>),
-    /// Read what was delivered to a session behind number `after`, oldest first, at most `limit`. Answer: `Session`.
+    /// Read what was delivered to a session behind number `after`, oldest first. Answer: `Session`.
     ReadSession {
         /// The session.
         session: SessionKey,
         /// Numbers above this one.
         after: u64,
-        /// At most so many.
-        limit: usize,
+        /// How much.
+        limit: PageLimit,
     },
-    /// Read a job's log behind a place, oldest first, at most `limit`. Answer: `Job`.
+    /// Read a job's log behind a place, oldest first. Answer: `Job`.
     ReadJob {
         /// The job.
         job: JobKey,
         /// Where to begin.
         after: Place,
-        /// At most so many.
-        limit: usize,
+        /// How much.
+        limit: PageLimit,
     },
     /// Read state rows, never events, behind `after` in row order. Answer: `Rows`; an empty page is the end.
     Load {
@@ -62,6 +62,32 @@ pub enum Command {
     },
     /// Forget what is named. Nothing waits for it. Answer: `Trimmed`, `Full` or `Failed`.
     Trim(Trim),
+}
+
+/// How much a page holds: it ends with the event that reaches either limit, and has at least one event if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Events.
+    pub events: usize,
+    /// Bytes, as [`LoggedEvent::cost`] counts them.
+    pub bytes: u64,
+}
+
+impl PageLimit {
+    /// The page at the beginning of `items`.
+    pub fn page<T>(self, items: impl Iterator<Item = T>, event: impl Fn(&T) -> &LoggedEvent) -> Vec<T> {
+        let mut left = self.bytes;
+        let mut page = Vec::new();
+        for item in items.take(self.events) {
+            let cost = event(&item).cost().total();
+            page.push(item);
+            match left.checked_sub(cost).filter(|left| *left > 0) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        page
+    }
 }
 
 /// Where in a job's log to begin reading; both exclusive.
@@ -329,5 +355,27 @@ impl Cost {
     #[must_use]
     pub const fn total(self) -> u64 {
         self.chunk_bytes.saturating_add(self.bytes)
+    }
+}
+
+impl LoggedEvent {
+    /// What the event counts for: its text and a little for keeping it. The same whenever it is asked, so that what was
+    /// added for an event can be taken away for it.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        const OVERHEAD: u64 = 64;
+        match &self.content {
+            Content::Event { body, .. } => Cost { bytes: OVERHEAD + body.len() as u64, chunk_bytes: 0 },
+            Content::Chunk { data, .. } => Cost { bytes: OVERHEAD, chunk_bytes: data.len() as u64 },
+            Content::End(terminal) => {
+                let value = match &terminal.outcome {
+                    Outcome::Inline(value) => value.len(),
+                    Outcome::Streamed { .. } => 0,
+                    Outcome::Failed(error) => error.message.len() + error.details.weight(),
+                };
+                let summary = terminal.summary.as_ref().map_or(0, String::len);
+                Cost { bytes: OVERHEAD + (value + summary) as u64, chunk_bytes: 0 }
+            }
+        }
     }
 }

@@ -45,10 +45,14 @@ impl RuntimeEndpoint {
     fn check_submit(&self, request: &Request, envelope: &Envelope<'_>) -> Result<Checked, WireError> {
         let submit = Submit::read(&envelope.payload)?;
         if submit.lease_request.is_some() {
-            return Err(WireError::invalid("this runtime grants no leases: `lease_request` must be absent or {}"));
+            return Err(WireError::invalid(
+                "this runtime grants no leases: `lease_request` must be absent or {}",
+            ));
         }
         if submit.lease_constraints.is_some() {
-            return Err(WireError::invalid("this runtime grants no leases: `lease_constraints` must be absent or {}"));
+            return Err(WireError::invalid(
+                "this runtime grants no leases: `lease_constraints` must be absent or {}",
+            ));
         }
         let agent = AgentRef::parse(&submit.agent).map_err(|error| WireError::invalid(error.to_string()))?;
         let digest = idempotency::digest(&submit.agent, &submit.input, None, None, submit.max_runtime_sec);
@@ -74,7 +78,12 @@ impl RuntimeEndpoint {
                     Unresolved::Name => ErrorCode::AgentNotAvailable,
                     Unresolved::Version => ErrorCode::AgentVersionNotAvailable,
                 };
-                return self.refuse_in_order(request, slot, WireError::new(code, unresolved.to_string()), None);
+                return self.refuse_in_order(
+                    request,
+                    slot,
+                    WireError::new(code, unresolved.to_string()),
+                    None,
+                );
             }
         };
         self.create_job(request, slot, checked, agent);
@@ -98,7 +107,6 @@ impl RuntimeEndpoint {
             owner: Some(request.session),
             request_id: Arc::clone(&request.id),
             idempotency_key: submit.idempotency_key.clone(),
-            digest,
             agent: agent.clone(),
             trace_id,
             input: Some(submit.input.clone()),
@@ -125,10 +133,9 @@ impl RuntimeEndpoint {
         let handle = self.jobs.insert(job);
         self.job_keys.insert(key, handle);
         let line = session.line(key, trace_id);
-        session.follows.insert(
-            handle,
-            Follow { line: Arc::clone(&line), state: Following::Live, subscription: false },
-        );
+        session
+            .follows
+            .insert(handle, Follow { line: Arc::clone(&line), state: Following::Live, subscription: false });
         session.owned.insert(handle);
         if session.profile.resends_accepted() {
             if session.unconfirmed.len() >= MOST_UNCONFIRMED {
@@ -169,7 +176,8 @@ impl RuntimeEndpoint {
         }
         let (accepted, is_owner) = (job.accepted, job.owner == Some(request.session));
         self.names_job(request.session, entry.job);
-        let is_followed = self.sessions.get(request.session).is_some_and(|s| s.follows.contains_key(&entry.job));
+        let is_followed =
+            self.sessions.get(request.session).is_some_and(|s| s.follows.contains_key(&entry.job));
         let position = if is_followed && is_owner {
             accepted
         } else {

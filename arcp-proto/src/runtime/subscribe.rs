@@ -19,7 +19,8 @@ use crate::wire::job::{Subscribe, Unsubscribe};
 
 impl RuntimeEndpoint {
     pub(super) fn receive_subscribe(&mut self, request: &Request, envelope: &Envelope<'_>) {
-        if !self.sessions.get(request.session).is_some_and(|session| session.features.has(Feature::Subscribe)) {
+        if !self.sessions.get(request.session).is_some_and(|session| session.features.has(Feature::Subscribe))
+        {
             return self.refuse_feature(request, Feature::Subscribe);
         }
         if self.is_repeated(request, "job.subscribe", None) {
@@ -130,7 +131,8 @@ impl RuntimeEndpoint {
     }
 
     pub(super) fn receive_unsubscribe(&mut self, request: &Request, envelope: &Envelope<'_>) {
-        if !self.sessions.get(request.session).is_some_and(|session| session.features.has(Feature::Subscribe)) {
+        if !self.sessions.get(request.session).is_some_and(|session| session.features.has(Feature::Subscribe))
+        {
             return self.refuse_feature(request, Feature::Subscribe);
         }
         let named = Unsubscribe::read(&envelope.payload)

@@ -48,7 +48,8 @@ impl SendWindow {
         if seq != self.end() {
             return false;
         }
-        while self.entries.len() >= most.0 || (self.bytes + cost.total() > most.1 && !self.entries.is_empty()) {
+        while self.entries.len() >= most.0 || (self.bytes + cost.total() > most.1 && !self.entries.is_empty())
+        {
             if self.first >= self.cursor {
                 return false;
             }
@@ -66,8 +67,11 @@ impl SendWindow {
         }
         let index = usize::try_from(self.cursor.checked_sub(self.first)?).ok()?;
         let entry = self.entries.get(index)?;
-        let frame =
-            Frame::Numbered { line: Arc::clone(&entry.line), seq: self.cursor, event: Arc::clone(&entry.event) };
+        let frame = Frame::Numbered {
+            line: Arc::clone(&entry.line),
+            seq: self.cursor,
+            event: Arc::clone(&entry.event),
+        };
         self.cursor += 1;
         Some((frame, entry.cost))
     }
@@ -81,6 +85,12 @@ impl SendWindow {
     pub(crate) fn missing_behind(&self) -> Option<u64> {
         let next = if self.cursor < self.first { self.cursor } else { self.end().max(self.cursor) };
         (next <= self.committed).then(|| next - 1)
+    }
+
+    /// Whether what is unsent in memory is at most so many events and about so many bytes.
+    pub(crate) fn has_room(&self, events: usize, bytes: u64) -> bool {
+        let unsent = self.end().saturating_sub(self.cursor);
+        unsent == 0 || (unsent <= events as u64 && self.bytes <= bytes)
     }
 
     /// Sends from the number behind `last` on. What memory no longer holds has to be read back.

@@ -9,7 +9,7 @@ use core::ops::Bound;
 use super::{JobRow, Row, SessionRow, last_number};
 use crate::id::{JobKey, SessionKey};
 use crate::runtime::store::{
-    Command, Cost, Delivered, EventRecord, JobPage, Logged, Place, Record, RowKey, StoreDone, Trim,
+    Command, Cost, Delivered, EventRecord, JobPage, Logged, PageLimit, Place, Record, RowKey, StoreDone, Trim,
 };
 use crate::wire::event::LoggedEvent;
 
@@ -187,18 +187,18 @@ impl Tables {
         }
     }
 
-    fn read_session(&self, session: SessionKey, after: u64, limit: usize) -> Vec<Delivered> {
+    fn read_session(&self, session: SessionKey, after: u64, limit: PageLimit) -> Vec<Delivered> {
         let Some(table) = self.sessions.get(&session) else { return Vec::new() };
         let floor = table.row.numbers.floor();
         let skipped = usize::try_from(after.saturating_sub(floor)).unwrap_or(usize::MAX);
         let first = after.max(floor).saturating_add(1);
-        (first..)
-            .zip(table.index.range(skipped.min(table.index.len())..).take(limit))
-            .map(|(seq, (job, event))| Delivered { seq, job: *job, event: Arc::clone(event) })
-            .collect()
+        // The numbers come second: a range that is asked for one more than it has would overflow.
+        let found = table.index.range(skipped.min(table.index.len())..).zip(first..);
+        let found = found.map(|((job, event), seq)| Delivered { seq, job: *job, event: Arc::clone(event) });
+        limit.page(found, |delivered| &delivered.event)
     }
 
-    fn read_job(&self, job: JobKey, after: Place, limit: usize) -> JobPage {
+    fn read_job(&self, job: JobKey, after: Place, limit: PageLimit) -> JobPage {
         let Some(table) = self.jobs.get(&job) else { return JobPage::default() };
         let skipped = match after {
             Place::Position(position) => {
@@ -207,9 +207,9 @@ impl Tables {
             Place::Origin(number) => table.log.partition_point(|(origin, _)| *origin <= number),
         };
         let skipped = skipped.min(table.log.len());
-        let found = table.log.range(skipped..).take(limit);
-        let events: Vec<Logged> =
-            found.map(|(origin, event)| Logged { origin: *origin, event: Arc::clone(event) }).collect();
+        let found = table.log.range(skipped..);
+        let found = found.map(|(origin, event)| Logged { origin: *origin, event: Arc::clone(event) });
+        let events = limit.page(found, |logged| &logged.event);
         let before = match skipped.checked_sub(1).and_then(|index| table.log.get(index)) {
             _ if events.is_empty() => table.row.last_origin,
             Some((origin, _)) => *origin,

@@ -3,7 +3,7 @@ use crate::agent::AgentRef;
 use crate::error::WireError;
 use crate::feature::Features;
 use crate::id::Ulid;
-use crate::runtime::store::{Command, Delivered, JobPage, Logged, Place, StoreDone, Trim};
+use crate::runtime::store::{Command, Delivered, JobPage, Logged, PageLimit, Place, StoreDone, Trim};
 use crate::secret::TokenHash;
 use crate::trace::TraceId;
 use crate::wire::event::{EventKind, Terminal};
@@ -130,22 +130,28 @@ pub(super) fn tables(records: &[Record]) -> Tables {
     tables
 }
 
+/// A page limited by its events only.
+pub(super) const fn events(most: usize) -> PageLimit {
+    PageLimit { events: most, bytes: u64::MAX }
+}
+
 pub(super) fn read_session(tables: &mut Tables, session: u64, after: u64, limit: usize) -> Vec<Delivered> {
-    match tables.execute(Command::ReadSession { session: session_key(session), after, limit }) {
+    match tables.execute(Command::ReadSession { session: session_key(session), after, limit: events(limit) })
+    {
         StoreDone::Session(found) => found,
         other => panic!("{other:?}"),
     }
 }
 
 pub(super) fn read_job(tables: &mut Tables, job: u64, after: Place, limit: usize) -> Vec<Logged> {
-    match tables.execute(Command::ReadJob { job: job_key(job), after, limit }) {
+    match tables.execute(Command::ReadJob { job: job_key(job), after, limit: events(limit) }) {
         StoreDone::Job(found) => found.events,
         other => panic!("{other:?}"),
     }
 }
 
 pub(super) fn origin_before(tables: &mut Tables, job: u64, after: Place) -> u64 {
-    match tables.execute(Command::ReadJob { job: job_key(job), after, limit: 1 }) {
+    match tables.execute(Command::ReadJob { job: job_key(job), after, limit: events(1) }) {
         StoreDone::Job(found) => found.before,
         other => panic!("{other:?}"),
     }

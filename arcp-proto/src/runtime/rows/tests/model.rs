@@ -287,11 +287,12 @@ impl History {
             let after = self.random.next() % 60;
             let limit = self.random.pick(&[1, 7, usize::MAX]);
             for after in [0, after] {
-                let found = self.tables.execute(Command::ReadSession { session, after, limit });
+                let found =
+                    self.tables.execute(Command::ReadSession { session, after, limit: events(limit) });
                 let StoreDone::Session(found) = found else { panic!("{found:?}") };
                 assert_eq!(found, self.naive.delivered(session, after, limit));
                 for after in [Place::Position(after), Place::Origin(after)] {
-                    let found = self.tables.execute(Command::ReadJob { job, after, limit });
+                    let found = self.tables.execute(Command::ReadJob { job, after, limit: events(limit) });
                     let StoreDone::Job(JobPage { events, before }) = found else { panic!("{found:?}") };
                     assert_eq!((events, before), self.naive.logged(job, after, limit));
                 }

@@ -1,0 +1,178 @@
+//! A job as the application sees it: a stream of events with a result at its end.
+
+mod event;
+mod follow;
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use arcp_proto::id::JobId;
+use arcp_proto::wire::RawJson;
+use arcp_proto::wire::job::{Accepted, Subscribed};
+use futures_core::Stream;
+use serde::de::DeserializeOwned;
+
+use crate::client::{Cancel, Link};
+
+pub use event::{JobError, JobEvent, JobOutput};
+pub(crate) use follow::Follow;
+
+/// A job that was submitted.
+///
+/// It is a stream of the job's events, which come once and in order whatever happens to the connection. They wait for the
+/// application as long as it needs: when too many do, nothing more is read from the session, and in the end the agent
+/// waits.
+///
+/// Dropping it cancels nothing: the job goes on, and its events are not asked for any more.
+pub struct Job {
+    follow: Follow,
+    accepted: Box<Accepted>,
+}
+
+impl Job {
+    pub(crate) const fn new(follow: Follow, accepted: Box<Accepted>) -> Self {
+        Self { follow, accepted }
+    }
+
+    /// The job's id. It changes in one case: when the runtime has forgotten both session and job and had to begin it
+    /// again, with all its events.
+    #[must_use]
+    pub const fn id(&self) -> &JobId {
+        self.follow.id()
+    }
+
+    /// What the runtime said when it accepted the job.
+    #[must_use]
+    pub const fn accepted(&self) -> &Accepted {
+        &self.accepted
+    }
+
+    /// The next event; `None` once the job, or the session, is over.
+    ///
+    /// # Errors
+    /// [`JobError::Unreadable`] for an event that cannot be read, [`JobError::Lost`] where events are missing; the stream
+    /// goes on behind both. [`JobError::Closed`] when the session is over.
+    pub async fn next(&mut self) -> Option<Result<JobEvent, JobError>> {
+        std::future::poll_fn(|cx| self.follow.poll_next(cx)).await
+    }
+
+    /// Waits for the job's end and returns its result; events that come before are passed over.
+    ///
+    /// A result streamed as text is a string, one streamed as bytes a list of numbers, as `Vec<u8>` takes it.
+    ///
+    /// # Errors
+    /// [`JobError::Failed`] if the job did not succeed; [`JobError::Decode`] if the result is no `T`.
+    pub async fn result<T: DeserializeOwned>(&mut self) -> Result<T, JobError> {
+        self.follow.output().await?.decode()
+    }
+
+    /// As [`Job::result`], for a result that is one JSON value, which is returned as text.
+    ///
+    /// # Errors
+    /// As for [`Job::result`]; a streamed result is [`JobError::Streamed`].
+    pub async fn result_raw(&mut self) -> Result<RawJson, JobError> {
+        match self.follow.output().await? {
+            JobOutput::Value(value) => Ok(value),
+            JobOutput::Text(_) | JobOutput::Bytes(_) => Err(JobError::Streamed),
+        }
+    }
+
+    /// As [`Job::result`], in the form in which it came.
+    ///
+    /// # Errors
+    /// As for [`Job::result`].
+    pub async fn output(&mut self) -> Result<JobOutput, JobError> {
+        self.follow.output().await
+    }
+
+    /// Asks the runtime to cancel the job. Resolves when the runtime has answered; the job's end follows as an event does.
+    ///
+    /// ```no_run
+    /// # async fn example(mut job: arcp_driver::Job) -> Result<(), Box<dyn std::error::Error>> {
+    /// job.cancel().reason("no longer needed").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cancel(&self) -> Cancel<'_> {
+        Cancel::new(self.follow.link(), self.id().clone())
+    }
+}
+
+impl Stream for Job {
+    type Item = Result<JobEvent, JobError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.follow.poll_next(cx)
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", self.id()).finish_non_exhaustive()
+    }
+}
+
+/// A job that was submitted elsewhere and is followed here. It cannot be cancelled through it. Dropping it ends the
+/// subscription.
+pub struct Watch {
+    follow: Follow,
+    subscribed: Box<Subscribed>,
+}
+
+impl Watch {
+    pub(crate) fn new(link: Link, job: JobId, feed: crate::client::Feed, subscribed: Box<Subscribed>) -> Self {
+        Self { follow: Follow::new(link, job, feed, true), subscribed }
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub const fn id(&self) -> &JobId {
+        self.follow.id()
+    }
+
+    /// What the runtime said of the job when it was subscribed to.
+    #[must_use]
+    pub const fn subscribed(&self) -> &Subscribed {
+        &self.subscribed
+    }
+
+    /// The next event, as [`Job::next`].
+    ///
+    /// # Errors
+    /// As for [`Job::next`].
+    pub async fn next(&mut self) -> Option<Result<JobEvent, JobError>> {
+        std::future::poll_fn(|cx| self.follow.poll_next(cx)).await
+    }
+
+    /// The result, as [`Job::result`].
+    ///
+    /// # Errors
+    /// As for [`Job::result`]. A streamed result of which the beginning was not seen is [`JobError::Result`]; a job that
+    /// had ended before, and of which nothing is replayed, [`JobError::WasOver`].
+    pub async fn result<T: DeserializeOwned>(&mut self) -> Result<T, JobError> {
+        self.follow.output().await?.decode()
+    }
+
+    /// The result in the form in which it came, as [`Job::output`].
+    ///
+    /// # Errors
+    /// As for [`Watch::result`].
+    pub async fn output(&mut self) -> Result<JobOutput, JobError> {
+        self.follow.output().await
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<JobEvent, JobError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.follow.poll_next(cx)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("id", self.id()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! A scripted runtime against the endpoint, in virtual time.
+
+mod hostile;
+mod peer;
+mod replies;
+mod resume;
+mod stream;
+mod timing;

@@ -1,0 +1,340 @@
+//! A runtime with a clock that jumps, a store that answers when told to, and clients that are text.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::agent::AgentRef;
+use crate::config::RuntimeConfig;
+use crate::entropy::Entropy;
+use crate::feature::{Feature, Features};
+use crate::runtime::rows::Tables;
+use crate::runtime::store::{Command, StoreDone, StoreId};
+use crate::runtime::{
+    AgentEnd, AgentInput, ConnectionId, Credentials, JobHandle, Output, Recovery, RuntimeEndpoint,
+    RuntimeEvent, StartJob, Step, Verdict,
+};
+use crate::time::{Instant, Now, UnixTime};
+use crate::wire::RawJson;
+use crate::wire::event::{Emission, LogLevel};
+use crate::wire::peer::TransportKind;
+
+/// A counter for public bytes, another for secret ones.
+pub(super) struct Counter(u64, u64);
+
+impl Counter {
+    pub(super) fn new() -> Box<Self> {
+        Box::new(Self(1, 1 << 40))
+    }
+}
+
+impl Entropy for Counter {
+    fn fill_public(&mut self, bytes: &mut [u8]) {
+        fill(&mut self.0, bytes);
+    }
+
+    fn fill_secret(&mut self, bytes: &mut [u8]) {
+        fill(&mut self.1, bytes);
+    }
+}
+
+fn fill(state: &mut u64, bytes: &mut [u8]) {
+    for byte in bytes {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *byte = (*state & 0xff) as u8;
+    }
+}
+
+pub(super) struct World {
+    pub(super) runtime: RuntimeEndpoint,
+    pub(super) now: Now,
+    pub(super) store: Tables,
+    /// Whether commands are carried out at once.
+    pub(super) instant_store: bool,
+    pub(super) commands: VecDeque<(StoreId, Command)>,
+    pub(super) received: BTreeMap<ConnectionId, Vec<Value>>,
+    pub(super) closed: BTreeMap<ConnectionId, u16>,
+    /// Connections whose frames are not pulled.
+    pub(super) stalled: Vec<ConnectionId>,
+    pub(super) started: Vec<StartJob>,
+    pub(super) told: Vec<String>,
+    pub(super) events: Vec<RuntimeEvent>,
+    pub(super) halted: bool,
+    ready: Vec<ConnectionId>,
+}
+
+pub(super) fn config() -> RuntimeConfig {
+    let mut config = RuntimeConfig::default();
+    for agent in ["a", "mailer", "refactor@1.0.0", "refactor@2.0.0"] {
+        config.agents.add(&AgentRef::parse(agent).unwrap());
+    }
+    config
+}
+
+pub(super) const ALL: Features = Features::SUPPORTED;
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub(super) fn with(config: RuntimeConfig) -> Self {
+        let now = Now {
+            mono: Instant::from_micros(1_000_000),
+            unix: UnixTime::parse_rfc3339("2026-08-14T09:30:00Z").unwrap(),
+        };
+        Self::around(RuntimeEndpoint::new(config, Counter::new(), now), now, Tables::default())
+    }
+
+    fn around(runtime: RuntimeEndpoint, now: Now, store: Tables) -> Self {
+        Self {
+            runtime,
+            now,
+            store,
+            instant_store: true,
+            commands: VecDeque::new(),
+            received: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            stalled: Vec::new(),
+            started: Vec::new(),
+            told: Vec::new(),
+            events: Vec::new(),
+            halted: false,
+            ready: Vec::new(),
+        }
+    }
+
+    /// A new runtime over what the store holds.
+    pub(super) fn restart(self, config: RuntimeConfig) -> Self {
+        let now = self.now.after(Duration::from_secs(1));
+        let mut store = self.store;
+        let mut recovery = Recovery::new(config, Counter::new(), now);
+        let runtime = loop {
+            match recovery.step() {
+                Step::NeedsStore { id, command } => {
+                    recovery.handle_store(id, store.execute(command)).unwrap()
+                }
+                Step::Ready(runtime) => break *runtime,
+            }
+        };
+        let mut world = Self::around(runtime, now, store);
+        world.settle();
+        world
+    }
+
+    /// Carries out everything that waits.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut idle = true;
+            while let Some(output) = self.runtime.poll_output() {
+                idle = false;
+                self.carry_out(output);
+            }
+            let ready = core::mem::take(&mut self.ready);
+            for connection in ready {
+                if self.stalled.contains(&connection) {
+                    self.ready.push(connection);
+                } else {
+                    idle = false;
+                    self.pull(connection);
+                }
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn pull(&mut self, connection: ConnectionId) {
+        while let Some(frame) = self.runtime.poll_frame(connection) {
+            let text = frame.encode();
+            let value = serde_json::from_str(&text).expect("frames are JSON");
+            self.received.entry(connection).or_default().push(value);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::FramesReady(connection) => self.ready.push(connection),
+            Output::Probe(_) => self.told.push("probe".to_string()),
+            Output::Close { connection, code } => {
+                self.pull(connection);
+                self.closed.insert(connection, code.code());
+                self.runtime.handle_closed(self.now, connection);
+            }
+            Output::Authenticate { id, credentials } => {
+                let verdict = match credentials {
+                    Credentials::Bearer(token) => match token.expose() {
+                        "silent" => return,
+                        "good" => accept("demo"),
+                        "other" => accept("other"),
+                        _ => Verdict::Refuse,
+                    },
+                    Credentials::Anonymous => Verdict::Refuse,
+                };
+                self.runtime.handle_auth(self.now, id, verdict);
+            }
+            Output::Store { id, command } => {
+                if self.instant_store {
+                    let done = self.store.execute(command);
+                    self.runtime.handle_store(self.now, id, done);
+                } else {
+                    self.commands.push_back((id, command));
+                }
+            }
+            Output::StartJob(start) => self.started.push(*start),
+            Output::CancelJob { job, reason } => self.told.push(alloc::format!("cancel {job:?} {reason:?}")),
+            Output::KillJob(job) => self.told.push(alloc::format!("kill {job:?}")),
+            Output::HoldJob(job) => self.told.push(alloc::format!("hold {job:?}")),
+            Output::ReleaseJob(job) => self.told.push(alloc::format!("release {job:?}")),
+            Output::Halt => self.halted = true,
+            Output::Event(event) => self.events.push(event),
+        }
+    }
+
+    /// Carries out the oldest waiting store command and answers it.
+    pub(super) fn store_one(&mut self) -> bool {
+        let Some((id, command)) = self.commands.pop_front() else { return false };
+        let done = self.store.execute(command);
+        self.answer_store(id, done);
+        true
+    }
+
+    pub(super) fn answer_store(&mut self, id: StoreId, done: StoreDone) {
+        self.runtime.handle_store(self.now, id, done);
+        self.settle();
+    }
+
+    pub(super) fn wait(&mut self, span: Duration) {
+        let until = self.now.after(span);
+        while let Some(at) = self.runtime.poll_timeout().filter(|at| *at <= until.mono) {
+            let step = at.since(self.now.mono).max(Duration::from_micros(0));
+            self.now = self.now.after(step);
+            self.runtime.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = until;
+        self.runtime.handle_timeout(self.now);
+        self.settle();
+    }
+
+    pub(super) fn open(&mut self) -> ConnectionId {
+        let connection = self.runtime.handle_open(self.now, TransportKind::WebSocket);
+        self.received.insert(connection, Vec::new());
+        self.settle();
+        connection
+    }
+
+    pub(super) fn send_text(&mut self, connection: ConnectionId, text: &str) {
+        assert!(self.runtime.may_read(connection), "frames are given only while they may be read");
+        self.runtime.handle_frame(self.now, connection, Bytes::copy_from_slice(text.as_bytes()));
+        self.settle();
+    }
+
+    pub(super) fn send(&mut self, connection: ConnectionId, id: &str, message_type: &str, payload: Value) {
+        let frame = json!({"arcp": "1.1", "id": id, "type": message_type, "payload": payload});
+        self.send_text(connection, &frame.to_string());
+    }
+
+    /// The frames received since the last call.
+    pub(super) fn take(&mut self, connection: ConnectionId) -> Vec<Value> {
+        core::mem::take(self.received.entry(connection).or_default())
+    }
+
+    /// The only frame received since the last call.
+    pub(super) fn one(&mut self, connection: ConnectionId) -> Value {
+        let frames = self.take(connection);
+        assert_eq!(frames.len(), 1, "{frames:#?}");
+        frames.into_iter().next().unwrap()
+    }
+
+    /// Opens a session and gives its connection and its welcome.
+    pub(super) fn session(&mut self, features: Features) -> (ConnectionId, Value) {
+        self.session_of("good", features)
+    }
+
+    pub(super) fn session_of(&mut self, token: &str, features: Features) -> (ConnectionId, Value) {
+        let connection = self.open();
+        self.send(connection, "m-hello", "session.hello", hello(token, features));
+        let welcome = self.one(connection);
+        assert_eq!(welcome["type"], "session.welcome", "{welcome}");
+        (connection, welcome)
+    }
+
+    /// Continues a session over a new connection; gives it with everything received.
+    pub(super) fn resume(
+        &mut self,
+        welcome: &Value,
+        last: u64,
+        features: Features,
+    ) -> (ConnectionId, Vec<Value>) {
+        let connection = self.open();
+        let mut payload = hello("good", features);
+        payload["resume"] = json!({
+            "session_id": welcome["session_id"],
+            "resume_token": welcome["payload"]["resume_token"],
+            "last_event_seq": last,
+        });
+        self.send(connection, "m-resume", "session.hello", payload);
+        let frames = self.take(connection);
+        (connection, frames)
+    }
+
+    pub(super) fn cut(&mut self, connection: ConnectionId) {
+        self.runtime.handle_closed(self.now, connection);
+        self.settle();
+    }
+
+    /// Submits to agent `a` and gives the job.
+    pub(super) fn submit(&mut self, connection: ConnectionId, id: &str) -> (JobHandle, String) {
+        self.send(connection, id, "job.submit", json!({"agent": "a", "input": {"x": 1}}));
+        let accepted = self.one(connection);
+        assert_eq!(accepted["type"], "job.accepted", "{accepted}");
+        let handle = self.started.last().unwrap().job;
+        (handle, accepted["job_id"].as_str().unwrap().to_string())
+    }
+
+    pub(super) fn log(&mut self, job: JobHandle, text: &str) {
+        let emission = Emission::log(LogLevel::Info, text, None).unwrap();
+        self.runtime.handle_agent(self.now, job, AgentInput::Emit(emission)).unwrap();
+    }
+
+    pub(super) fn logs(&mut self, job: JobHandle, count: usize) {
+        for n in 0..count {
+            self.log(job, &n.to_string());
+        }
+        self.settle();
+    }
+
+    pub(super) fn finish(&mut self, job: JobHandle, value: &str) {
+        let end = AgentEnd::Value { value: RawJson::try_from(value).unwrap(), summary: None };
+        self.runtime.handle_agent(self.now, job, AgentInput::Finish(end)).unwrap();
+        self.settle();
+    }
+}
+
+fn accept(name: &str) -> Verdict {
+    Verdict::Accept { principal: Arc::from(name), until: None }
+}
+
+pub(super) fn hello(token: &str, features: Features) -> Value {
+    let features: Vec<_> = features.iter().map(Feature::as_str).collect();
+    json!({
+        "client": {"name": "t", "version": "1"},
+        "auth": {"scheme": "bearer", "token": token},
+        "capabilities": {"encodings": ["json"], "features": features},
+    })
+}
+
+/// The numbers of the numbered frames among `frames`.
+pub(super) fn seqs(frames: &[Value]) -> Vec<u64> {
+    frames.iter().filter_map(|frame| frame["event_seq"].as_u64()).collect()
+}
