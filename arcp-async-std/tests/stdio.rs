@@ -1,5 +1,4 @@
 //! Child runtimes over pipes.
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{future::Future, os::unix::process::ExitStatusExt, process::Command, time::Duration};
 

@@ -177,11 +177,8 @@ fn a_slow_reader_holds_the_writer_back() {
     run(async {
         let (mut server, mut client) = pair().await;
         let mut taken = 0;
-        loop {
-            match poll_fn(|cx| Poll::Ready(Pin::new(&mut server).poll_ready(cx))).await {
-                Poll::Ready(ready) => ready.unwrap(),
-                Poll::Pending => break,
-            }
+        while let Poll::Ready(ready) = poll_fn(|cx| Poll::Ready(Pin::new(&mut server).poll_ready(cx))).await {
+            ready.unwrap();
             Pin::new(&mut server).start_send(frame(format!("{taken:01000}"))).unwrap();
             taken += 1;
             assert!(taken < 100_000, "nothing holds the writer back");

@@ -3,12 +3,12 @@
 mod connector;
 mod driver;
 mod follow;
+mod line;
 mod request;
 mod view;
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::Poll;
 
 use arcp_proto::client::{ClosedReason, Connected, RequestError};
 use arcp_proto::config::ClientConfig;
@@ -25,7 +25,7 @@ pub use driver::Driver;
 pub use request::{Cancel, Pending, Submit, Subscribe};
 pub use view::{SessionEvent, SessionEvents, SessionState};
 
-pub(crate) use follow::{News, Taken};
+pub(crate) use follow::{Feed, News, Taken};
 pub(crate) use request::Command;
 pub(crate) use view::View;
 
@@ -154,11 +154,7 @@ impl Client {
             SessionState::Closed(_) | SessionState::DriverDropped => Some(()),
             _ => None,
         };
-        std::future::poll_fn(|cx| match self.link.view.poll_until(cx, over) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
+        std::future::poll_fn(|cx| self.link.view.poll_until(cx, over)).await;
     }
 }
 
@@ -176,12 +172,30 @@ pub enum ClientError {
     #[error(transparent)]
     Misuse(#[from] ApiMisuse),
     /// The runtime refused it, or did not answer in time.
-    #[error(transparent)]
-    Request(#[from] RequestError),
+    #[error("{}", words(.0))]
+    Request(RequestError),
     /// The session is over.
     #[error("the session is over: {0:?}")]
     Closed(Arc<ClosedReason>),
     /// The client's driver was dropped.
     #[error("the client's driver was dropped")]
     DriverDropped,
+}
+
+impl From<RequestError> for ClientError {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+fn words(error: &RequestError) -> String {
+    match error {
+        RequestError::Refused(error) => format!("the runtime refused: {}: {}", error.code, error.message),
+        RequestError::TimedOut => "the runtime did not answer in time".to_owned(),
+        RequestError::SessionClosed => "the session ended before the runtime answered".to_owned(),
+        RequestError::Unsupported(feature) => format!("the runtime does not know `{feature}`"),
+        RequestError::TooLarge { bytes, limit } => {
+            format!("the request takes {bytes} bytes, a frame of this session holds {limit}")
+        }
+    }
 }

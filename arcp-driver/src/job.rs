@@ -13,7 +13,7 @@ use arcp_proto::wire::job::{Accepted, Subscribed};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Cancel, Link};
+use crate::client::{Cancel, Feed, Link};
 
 pub use event::{JobError, JobEvent, JobOutput};
 pub(crate) use follow::Follow;
@@ -121,7 +121,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(link: Link, job: JobId, feed: crate::client::Feed, subscribed: Box<Subscribed>) -> Self {
+    pub(crate) fn new(link: Link, job: JobId, feed: Feed, subscribed: Box<Subscribed>) -> Self {
         Self { follow: Follow::new(link, job, feed, true), subscribed }
     }
 

@@ -197,6 +197,12 @@ pub(crate) struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
+    /// One more sender.
+    pub(crate) fn sender(&self) -> Sender<T> {
+        lock(&self.shared.state).senders += 1;
+        Sender { shared: self.shared.clone() }
+    }
+
     /// Moves all items into `into`, which must be empty: its memory serves the senders next. `false` when nothing is left
     /// and all senders are gone. Pending, with the waker noted, while there is nothing.
     pub(crate) fn poll_take(&self, cx: &Context<'_>, into: &mut VecDeque<T>) -> Poll<bool> {

@@ -5,6 +5,7 @@ mod connection;
 mod endpoint;
 mod jobs;
 mod task;
+mod turn;
 mod verifier;
 
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::queue::{Inbox, lock};
 use crate::transport::Transport;
 
 pub use builder::{BuildError, Runtime, RuntimeBuilder};
-pub use endpoint::{Endpoint, Halted};
+pub use endpoint::{Endpoint, EndpointError};
 pub use task::{Task, Tasks};
 pub use verifier::Verifier;
 

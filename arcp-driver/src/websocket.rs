@@ -5,6 +5,7 @@
 
 mod fragments;
 mod handshake;
+mod limits;
 mod socket;
 
 use std::{
@@ -24,7 +25,7 @@ use futures_sink::Sink;
 use tungstenite::{
     Error as WsError, Message, Utf8Bytes, WebSocket,
     error::ProtocolError,
-    protocol::{CloseFrame, Role, WebSocketConfig},
+    protocol::{CloseFrame, Role},
 };
 
 use self::{
@@ -33,71 +34,10 @@ use self::{
 };
 use crate::transport::{Incoming, Outgoing, TransportError};
 
-pub use self::handshake::{AcceptError, ConnectError, accept, connect};
-
-/// Sizes of one WebSocket connection. All are bytes unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WebSocketLimits {
-    /// The longest message accepted; a longer one ends the connection with 1009, before it is allocated.
-    pub message: usize,
-    /// The same until the first frame is sent: what a peer that said no hello yet may make us hold.
-    pub first_message: usize,
-    /// The most fragments a message may come in.
-    pub fragments: u32,
-    /// The read buffer, allocated with the connection. Frames are slices of it, so a frame that is kept keeps up
-    /// to this much memory.
-    pub read_buffer: usize,
-    /// How much is gathered before it is written without waiting for a flush. The write buffer grows on demand up
-    /// to this and one frame; once it holds this much and the peer does not read, the sink is not ready.
-    pub write_buffer: usize,
-}
-
-impl WebSocketLimits {
-    /// What a runtime uses: messages of at most 1 MiB in 1 024 fragments, 64 KiB before its first answer.
-    #[must_use]
-    pub const fn runtime() -> Self {
-        Self {
-            message: 1 << 20,
-            first_message: 64 << 10,
-            fragments: 1024,
-            read_buffer: 4096,
-            write_buffer: 4096,
-        }
-    }
-
-    /// What a client uses: messages of at most 2 MiB, since runtimes send results in chunks of up to 1 MiB, base64.
-    #[must_use]
-    pub const fn client() -> Self {
-        Self { message: 2 << 20, ..Self::runtime() }
-    }
-
-    fn config(&self) -> WebSocketConfig {
-        WebSocketConfig::default()
-            .read_buffer_size(self.read_buffer)
-            .write_buffer_size(self.write_buffer)
-            .max_write_buffer_size(self.write_buffer.saturating_add(MAX_UNSENT))
-            .max_message_size(Some(self.first_message))
-            .max_frame_size(Some(self.first_message))
-    }
-}
-
-/// How a client connects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectOptions {
-    /// Sizes; [`WebSocketLimits::client`] by default.
-    pub limits: WebSocketLimits,
-    /// Whether plain `ws://` may go to other machines, with the bearer token readable on the way; not by default.
-    pub allow_plaintext_beyond_loopback: bool,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        Self { limits: WebSocketLimits::client(), allow_plaintext_beyond_loopback: false }
-    }
-}
-
-/// What may lie unsent beyond the write buffer. A frame and the pongs to a peer that pings and does not read.
-const MAX_UNSENT: usize = 1 << 20;
+pub use self::{
+    handshake::{AcceptError, ConnectError, accept, connect},
+    limits::{ConnectOptions, WebSocketLimits},
+};
 
 /// Ten bytes of header and four of mask are the most a WebSocket frame adds to its payload.
 const FRAME_OVERHEAD: usize = 14;

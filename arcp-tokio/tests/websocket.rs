@@ -2,10 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    task::Poll,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake},
     time::Duration,
 };
 
@@ -18,7 +23,7 @@ use arcp_proto::CloseCode;
 use arcp_tokio::websocket::{
     AcceptError, ConnectError, ConnectOptions, WebSocketLimits, WebSocketTransport, accept, connect,
 };
-use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -445,17 +450,20 @@ async fn faulty(limits: WebSocketLimits, bytes: &[u8], code: u16) -> TransportEr
     let (mut server, mut raw) = raw_client(limits).await;
     raw.send(TEXT, b"good").await;
     raw.0.write_all(bytes).await.unwrap();
+    let peer_left = Cell::new(false);
     let serve = async {
         assert_eq!(text(server.next().await), "good");
         let error = server.next().await.unwrap().unwrap_err();
         assert!(server.next().await.is_none(), "nothing after an error");
         assert!(matches!(server.send(frame("late")).await, Err(TransportError::Closed)));
         server.close().await.unwrap();
+        assert!(peer_left.get(), "closed over bytes that the peer still sends, which resets the connection");
         error
     };
     let peer = async {
         assert_eq!(raw.receive_close().await, code);
         raw.ends().await;
+        peer_left.set(true);
         drop(raw);
     };
     soon(async { tokio::join!(serve, peer) }).await.0
@@ -572,14 +580,24 @@ async fn closing_ends_what_is_buffered_and_waits_for_the_peer() {
     server.feed(Outgoing::Close(CloseCode::Policy)).await.unwrap();
     // What the peer had on the way does not disturb.
     raw.send(TEXT, b"crossing").await;
+    let answered = Cell::new(false);
+    let close = async {
+        server.close().await.unwrap();
+        assert!(answered.get(), "the peer's answer was not waited for");
+    };
     let peer = async {
         assert_eq!(raw.receive().await, (TEXT, b"last".to_vec()));
         assert_eq!(raw.receive_close().await, 1008);
+        // Lets the other half of the join do all that it wants to.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        answered.set(true);
         raw.send(CLOSE, &1008u16.to_be_bytes()).await;
         raw.ends().await;
     };
     let started = std::time::Instant::now();
-    soon(async { tokio::join!(server.close(), peer) }).await.0.unwrap();
+    soon(async { tokio::join!(close, peer) }).await;
     assert!(started.elapsed() < Duration::from_millis(900), "the answer ends the wait");
     assert!(server.next().await.is_none());
     server.close().await.unwrap();
@@ -671,20 +689,25 @@ async fn a_slow_reader_holds_the_writer_back() {
     assert_eq!(last, (TEXT, b"ready again".to_vec()));
 }
 
-#[tokio::test]
-async fn a_frame_that_finds_the_buffer_full_of_pongs_waits() {
-    let (mut server, mut raw) = raw_client_with_small_buffers().await;
-    fill(&mut server, 1000).await;
-    // More pongs than the bound on what is unsent, 1 MiB, has room for.
+/// Pings until more pongs wait than the bound on what is unsent, 1 MiB, has room for.
+async fn flood_with_pings(server: &mut WebSocketTransport, raw: &mut Raw) {
     let pings = client_frame(PING, &[b'p'; 125]).repeat(1000);
-    for _ in 0..12 {
+    let last_gaps = client_frame(PING, b"").repeat(1000);
+    for batch in [&pings; 11].into_iter().chain([&last_gaps]) {
         let flood = async {
-            raw.0.write_all(&pings).await.unwrap();
+            raw.0.write_all(batch).await.unwrap();
             raw.send(TEXT, b"done").await;
         };
         let (_, next) = soon(async { tokio::join!(flood, server.next()) }).await;
         assert_eq!(text(next), "done");
     }
+}
+
+#[tokio::test]
+async fn a_frame_that_finds_the_buffer_full_of_pongs_waits() {
+    let (mut server, mut raw) = raw_client_with_small_buffers().await;
+    fill(&mut server, 1000).await;
+    flood_with_pings(&mut server, &mut raw).await;
     // `start_send` without readiness: the readiness seen before the pongs came would be no better.
     Pin::new(&mut server).start_send(frame("kept")).unwrap();
     let peer = async {
@@ -705,6 +728,26 @@ async fn a_frame_that_finds_the_buffer_full_of_pongs_waits() {
 }
 
 #[tokio::test]
+async fn a_close_that_finds_the_buffer_full_of_pongs_is_sent() {
+    let (mut server, mut raw) = raw_client_with_small_buffers().await;
+    fill(&mut server, 1000).await;
+    flood_with_pings(&mut server, &mut raw).await;
+    Pin::new(&mut server).start_send(Outgoing::Close(CloseCode::GoingAway)).unwrap();
+    let peer = async {
+        loop {
+            let (first, payload) = raw.receive().await;
+            if first == CLOSE {
+                raw.send(CLOSE, &payload).await;
+                break payload;
+            }
+        }
+    };
+    let (closed, code) = soon(async { tokio::join!(server.close(), peer) }).await;
+    closed.unwrap();
+    assert_eq!(code, 1001u16.to_be_bytes());
+}
+
+#[tokio::test]
 async fn a_frame_larger_than_the_write_bound_goes_through() {
     let (mut server, mut raw) = raw_client(WebSocketLimits::runtime()).await;
     let large = "x".repeat(3 << 20);
@@ -714,14 +757,37 @@ async fn a_frame_larger_than_the_write_bound_goes_through() {
     assert!(received == (TEXT, large.into_bytes()));
 }
 
+/// Notes that it was woken.
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[tokio::test]
 async fn a_flood_of_pongs_does_not_hold_the_task() {
     let (mut server, mut raw) = raw_client(WebSocketLimits::runtime()).await;
+    // All of it fits the read buffer, so that only the transport itself can pause.
     raw.0.write_all(&client_frame(PONG, b"").repeat(500)).await.unwrap();
-    raw.0.readable().now_or_never();
-    // One poll takes some of them and gives the task back, awake.
-    let woken = poll_fn(|cx| Poll::Ready(Pin::new(&mut server).poll_next_unpin(cx).is_pending())).await;
-    assert!(woken);
     raw.send(TEXT, b"after").await;
-    assert_eq!(text(soon(server.next()).await), "after");
+    let flag = Arc::new(Flag::default());
+    let waker = flag.clone().into();
+    let mut turns = 0;
+    let incoming = soon(async {
+        loop {
+            flag.0.store(false, Ordering::SeqCst);
+            let polled = server.poll_next_unpin(&mut Context::from_waker(&waker));
+            // Woken during the poll: there is more, but others come first.
+            turns += u32::from(polled.is_pending() && flag.0.load(Ordering::SeqCst));
+            match polled {
+                Poll::Ready(incoming) => break incoming,
+                Poll::Pending => tokio::task::yield_now().await,
+            }
+        }
+    });
+    assert_eq!(text(incoming.await), "after");
+    assert!(turns > 10, "{turns} turns");
 }

@@ -154,16 +154,23 @@ impl Jobs {
         true
     }
 
-    /// A follower leaves. Says so if it was the last one.
-    pub(super) fn unfollow(&mut self, id: &JobId, follower: FollowerId) -> Option<Unfollowed> {
-        let job = self.jobs.get_mut(id)?;
+    /// A follower leaves. Says so, and of which job, if it was the last one.
+    pub(super) fn unfollow(&mut self, id: &JobId, follower: FollowerId) -> Option<(JobId, Unfollowed)> {
+        let is_of = |job: &Job| job.followers.iter().any(|known| known.id == follower);
+        let id = match self.jobs.get(id) {
+            Some(job) if is_of(job) => id.clone(),
+            // Over, or begun again under an id that the handle had not heard of.
+            _ => self.jobs.iter().find(|(_, job)| is_of(job)).map(|(id, _)| id.clone())?,
+        };
+        let job = self.jobs.get_mut(&id)?;
         job.followers.retain(|known| known.id != follower);
         if !job.followers.is_empty() {
             return None;
         }
-        let submitted = !job.requests.is_empty();
-        self.jobs.remove(id);
-        Some(if submitted { Unfollowed::Submitted } else { Unfollowed::Subscribed })
+        let unfollowed =
+            if job.requests.is_empty() { Unfollowed::Subscribed } else { Unfollowed::Submitted };
+        self.jobs.remove(&id);
+        Some((id, unfollowed))
     }
 
     /// An event for whoever follows the job. `false`, if nobody does.
@@ -298,7 +305,7 @@ mod tests {
         let id = feed.id;
         drop(feed);
         assert_eq!(numbers(&jobs.hand_out()), [1]);
-        assert!(matches!(jobs.unfollow(&job("a"), id), Some(Unfollowed::Subscribed)));
+        assert!(matches!(jobs.unfollow(&job("a"), id), Some((_, Unfollowed::Subscribed))));
         assert!(!jobs.event(&job("a"), Some(2), None));
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use arcp_proto::client::{ClosedReason, Connected};
+use arcp_proto::feature::Feature;
 use arcp_proto::id::SessionId;
 use arcp_proto::wire::session::ErrorPayload;
 use futures_core::Stream;
@@ -98,6 +99,8 @@ pub(crate) struct View {
 struct Inner {
     state: SessionState,
     session: Option<SessionId>,
+    /// The runtime is an endpoint of ours.
+    is_core: bool,
     waiting: Vec<Waker>,
     listeners: Vec<Listener>,
 }
@@ -112,6 +115,7 @@ impl View {
         let inner = Inner {
             state: SessionState::Connecting,
             session: None,
+            is_core: false,
             waiting: Vec::new(),
             listeners: Vec::new(),
         };
@@ -124,6 +128,11 @@ impl View {
 
     pub(super) fn session_id(&self) -> Option<SessionId> {
         lock(&self.inner).session.clone()
+    }
+
+    /// Whether the runtime is an endpoint of ours.
+    pub(crate) fn is_core(&self) -> bool {
+        lock(&self.inner).is_core
     }
 
     pub(super) fn listen(&self) -> SessionEvents {
@@ -157,6 +166,7 @@ impl View {
         let state = match &event {
             SessionEvent::Connected(connected) => {
                 inner.session = Some(connected.session_id.clone());
+                inner.is_core = connected.features.has(Feature::Core);
                 Some(SessionState::Connected(connected.clone()))
             }
             SessionEvent::Disconnected => Some(SessionState::Disconnected),

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use arcp_proto::agent::{AgentRef, InvalidAgent};
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
+use arcp_proto::runtime::Recovery;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::Endpoint;
 use super::task::tasks;
+use super::turn::Parts;
 use super::verifier::{Verification, Verifier};
 use super::{End, RuntimeHandle, Tasks};
 use crate::agent::{Agent, AgentError};
@@ -24,11 +26,11 @@ use crate::timer::Timer;
 
 /// A runtime that is ready to start.
 pub struct Runtime {
-    pub(super) config: RuntimeConfig,
-    pub(super) agents: HashMap<String, Agent>,
-    pub(super) verification: Verification,
-    pub(super) store: Box<dyn Store>,
-    pub(super) entropy: Box<dyn Entropy + Send>,
+    config: RuntimeConfig,
+    agents: HashMap<String, Agent>,
+    verification: Verification,
+    store: Box<dyn Store>,
+    entropy: Box<dyn Entropy + Send>,
 }
 
 impl Runtime {
@@ -57,7 +59,10 @@ impl Runtime {
         let end = Arc::new(End::default());
         let (task_sender, tasks) = tasks();
         let handle = RuntimeHandle::new(inbox.clone(), end.clone());
-        (handle, Endpoint::new(self, timer, inbox, end, task_sender), tasks)
+        let Self { config, agents, verification, store, entropy } = self;
+        let recovery = Recovery::new(config, entropy, timer.now());
+        let parts = Parts { store, timer, agents, verification, inbox, tasks: task_sender };
+        (handle, Endpoint::new(recovery, parts, end), tasks)
     }
 }
 

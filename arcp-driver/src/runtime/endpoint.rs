@@ -1,402 +1,140 @@
-//! The endpoint's task: the loop around the core.
+//! The endpoint's task: from the start to the end.
 
-use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use arcp_proto::error::ApiMisuse;
-use arcp_proto::runtime::store::{Command, StoreDone, StoreId};
-use arcp_proto::runtime::{
-    AgentInput, AuthId, ConnectionId, Credentials, JobHandle, Output, RuntimeEndpoint, StartJob, Verdict,
-};
-use arcp_proto::time::{Instant, Now};
-use futures_channel::mpsc::UnboundedSender;
+use arcp_proto::runtime::store::StoreId;
+use arcp_proto::runtime::{Recovery, RecoveryError, RuntimeEndpoint, Step};
 
-use super::builder::Runtime;
-use super::connection::{Accepted, BATCH, Connection, ToPeer, weight};
-use super::jobs::Jobs;
-use super::task::{Task, failure};
-use super::verifier::{Judgement, Verification};
-use super::{End, Signal, Source};
-use crate::agent::Agent;
-use crate::queue::{Inbox, Sender};
-use crate::store::Store;
+use super::turn::{Halt, Loop, Parts};
+use super::{End, Signal};
+use crate::queue::Inbox;
 use crate::timer::Timer;
-use crate::transport::Incoming;
 
-/// How long a connection may take to write what it was left with and to close.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// Turns before other tasks of the executor get theirs.
-const TURNS: usize = 16;
-
-/// The store failed, so nothing may leave this runtime any more. All connections are cut; a new process continues from
-/// what the store holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store failed; nothing may leave this runtime any more")]
-pub struct Halted;
-
-/// The loop around a core that works.
+/// The task in which all sessions and jobs of a runtime live: a future that ends after
+/// [`RuntimeHandle::shut_down`](super::RuntimeHandle::shut_down), or when no handle, connection or job is left.
 ///
-/// Each turn carries out what the core asks for, fills the queues of connections that have room, takes in answers of the
-/// store, then what agents and connections have to say: a bounded batch of each, so that none of them keeps another
-/// waiting for more than a turn.
-pub(super) struct Loop<T> {
-    core: RuntimeEndpoint,
-    store: Box<dyn Store>,
-    timer: T,
-    agents: HashMap<String, Agent>,
-    verification: Verification,
+/// It first reads back what the store knows; connections wait for that. Then each turn of its loop carries out what the core
+/// asks for, fills the queues of connections that have room, takes in answers of the store, then what agents and connections
+/// have to say: a bounded batch of each, so that none of them keeps another waiting for more than a turn.
+///
+/// Dropping it cuts every connection and drops every agent.
+#[must_use = "a runtime runs only while its endpoint is polled"]
+pub struct Endpoint<T> {
+    state: State<T>,
     inbox: Arc<Inbox<Signal>>,
-    signals: Vec<Signal>,
-    tasks: UnboundedSender<Task>,
-    connections: HashMap<ConnectionId, Connection>,
-    jobs: Jobs,
-    /// Connections to fill, and sources to hear.
-    to_flush: VecDeque<ConnectionId>,
-    to_hear: VecDeque<Source>,
-    /// Connections with frames that the core does not take at the moment.
-    held: Vec<ConnectionId>,
-    /// Connections that are to be gone by a time, in its order.
-    leaving: VecDeque<(Instant, Leaving)>,
-    batch: VecDeque<ToPeer>,
-    /// Commands the store has not answered.
-    unanswered: usize,
-    stopping: bool,
-    alone: bool,
+    end: Arc<End>,
 }
 
-/// A connection on its way out.
-enum Leaving {
-    /// Told to close.
-    Closing(ConnectionId),
-    /// At its end; its task may still have something to send. Dropping this ends the task.
-    Ended(Sender<ToPeer>),
+enum State<T> {
+    Recovering(Box<Recovering<T>>),
+    Running(Box<Loop<T>>),
+    Ended,
 }
 
-/// What a connection's queue did with the frames for it.
-enum Filled {
-    /// It took all there are.
-    All,
-    /// It took a batch.
-    Some,
-    /// It has no room, and says when it has.
-    Full,
-    /// It is gone.
-    Gone,
+struct Recovering<T> {
+    recovery: Recovery,
+    /// The command the store works on.
+    asked: Option<StoreId>,
+    parts: Parts<T>,
 }
 
-impl<T: Timer> Loop<T> {
-    /// One turn. Says whether another may find something to do.
-    fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Halted> {
-        // Read once: a batch of events shares its moment.
-        let now = self.timer.now();
-        let mut worked = self.pass_time(now);
-        self.carry_out(now)?;
-        self.flush(now);
-        worked |= self.hear_store(cx, now);
-        worked |= self.hear(cx, now);
-        Ok(worked || !self.to_flush.is_empty())
+// Nothing in it is pinned in place.
+impl<T> Unpin for Endpoint<T> {}
+
+/// Why a runtime ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// The store failed, so nothing may leave this runtime any more. All connections are cut; a new process continues from
+    /// what the store holds.
+    #[error("the store failed; nothing may leave this runtime any more")]
+    Halted,
+    /// What the store holds cannot be read back.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+}
+
+impl<T: Timer> Endpoint<T> {
+    pub(super) fn new(recovery: Recovery, parts: Parts<T>, end: Arc<End>) -> Self {
+        let inbox = parts.inbox.clone();
+        Self { state: State::Recovering(Box::new(Recovering { recovery, asked: None, parts })), inbox, end }
     }
 
-    fn is_done(&self) -> bool {
-        self.connections.is_empty() && self.unanswered == 0 && (self.stopping || self.alone && self.jobs.is_empty())
-    }
-
-    fn pass_time(&mut self, now: Now) -> bool {
-        let due = self.core.poll_timeout().is_some_and(|at| at <= now.mono);
-        if due {
-            self.core.handle_timeout(now);
-        }
-        let mut cut = false;
-        while let Some((at, leaving)) = self.leaving.front() {
-            let has_left = match leaving {
-                Leaving::Closing(id) => !self.connections.contains_key(id),
-                Leaving::Ended(outbound) => outbound.is_gone(),
-            };
-            if !has_left && *at > now.mono {
-                break;
-            }
-            // Dropping our half of the queues ends the connection's task.
-            if let Some((_, Leaving::Closing(id))) = self.leaving.pop_front()
-                && self.connections.remove(&id).is_some()
-            {
-                self.core.handle_closed(now, id);
-                cut = true;
-            }
-        }
-        due || cut
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let leaving = self.leaving.front().map(|(at, _)| *at);
-        [self.core.poll_timeout(), leaving].into_iter().flatten().min()
-    }
-
-    fn carry_out(&mut self, now: Now) -> Result<(), Halted> {
-        while let Some(output) = self.core.poll_output() {
-            match output {
-                Output::FramesReady(id) => self.frames_ready(id),
-                Output::Probe(id) => self.probe(id, now),
-                Output::Close { connection: id, code } => {
-                    if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.closing = Some(code);
-                        connection.received.clear();
-                        self.leaving.push_back((now.mono.after(CLOSE_TIME), Leaving::Closing(id)));
-                        self.frames_ready(id);
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Recovering(mut recovering) => match recovering.poll(cx)? {
+                    Poll::Ready(core) => self.state = State::Running(Box::new(Loop::new(core, recovering.parts))),
+                    Poll::Pending => {
+                        self.state = State::Recovering(recovering);
+                        return Poll::Pending;
                     }
-                }
-                Output::Authenticate { id, credentials } => self.authenticate(now, id, credentials),
-                Output::Store { id, command } => {
-                    match self.store.submit(id, command) {
-                        Some(done) => self.core.handle_store(now, id, done),
-                        None => self.unanswered += 1,
+                },
+                State::Running(mut running) => match running.poll(cx) {
+                    Poll::Ready(result) => return Poll::Ready(result.map_err(|Halt| EndpointError::Halted)),
+                    Poll::Pending => {
+                        self.state = State::Running(running);
+                        return Poll::Pending;
                     }
-                }
-                Output::StartJob(start) => self.start(now, *start),
-                Output::CancelJob { job, reason } => self.jobs.stop(job, reason),
-                Output::KillJob(job) => self.jobs.end(job),
-                Output::HoldJob(job) => self.jobs.hold(job),
-                Output::ReleaseJob(job) => {
-                    if self.jobs.release(job) {
-                        self.to_hear.push_back(Source::Job(job));
-                    }
-                }
-                Output::Halt => return Err(Halted),
-                // Nobody listens; whoever wants a log wraps the core.
-                Output::Event(_) => {}
+                },
+                State::Ended => return Poll::Ready(Ok(())),
             }
         }
-        Ok(())
     }
+}
 
-    fn authenticate(&mut self, now: Now, id: AuthId, credentials: Credentials) {
-        match self.verification.judge(credentials) {
-            Judgement::Now(verdict) => self.core.handle_auth(now, id, verdict),
-            Judgement::Later(verdict) => {
-                let inbox = self.inbox.clone();
-                let task = Task::new(async move { inbox.post(Signal::Verdict(id, verdict.await)) });
-                if self.tasks.unbounded_send(task).is_err() {
-                    self.core.handle_auth(now, id, Verdict::Refuse);
+impl<T: Timer> Recovering<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<RuntimeEndpoint>, RecoveryError>> {
+        loop {
+            match self.recovery.step() {
+                Step::Ready(core) => return Poll::Ready(Ok(core)),
+                Step::NeedsStore { id, command } => {
+                    let at_once = if self.asked == Some(id) {
+                        None
+                    } else {
+                        self.asked = Some(id);
+                        self.parts.store.submit(id, command)
+                    };
+                    let (id, done) = match at_once {
+                        Some(done) => (id, done),
+                        None => ready!(self.parts.store.poll_done(cx)),
+                    };
+                    self.recovery.handle_store(id, done)?;
                 }
             }
         }
     }
+}
 
-    fn start(&mut self, now: Now, start: StartJob) {
-        let Some(agent) = self.agents.get(start.agent.as_str()) else {
-            // An agent that only the configuration's inventory knows.
-            self.say(now, start.job, AgentInput::Finish(failure("the runtime has no code for this agent")));
-            return;
-        };
-        let task = self.jobs.start(agent.clone(), start, &self.inbox);
-        // A task that nobody takes says in its own drop how its job ended.
-        let _ = self.tasks.unbounded_send(task);
+impl<T: Timer> Future for Endpoint<T> {
+    type Output = Result<(), EndpointError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.poll_end(cx));
+        self.inbox.close();
+        self.end.reach();
+        Poll::Ready(result)
     }
+}
 
-    fn frames_ready(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id)
-            && !connection.flushing
-        {
-            connection.flushing = true;
-            self.to_flush.push_back(id);
-        }
+impl<T> Drop for Endpoint<T> {
+    fn drop(&mut self) {
+        // Whatever was not accepted yet is dropped with the inbox, and so are those who wait for the end let go.
+        self.inbox.close();
+        self.end.reach();
     }
+}
 
-    /// Asks behind what was pulled so far, for which the queue must have it.
-    fn probe(&mut self, id: ConnectionId, now: Now) {
-        self.fill(id, now);
-        if let Some(connection) = self.connections.get(&id) {
-            // A connection that is gone says so by itself.
-            let _ = connection.outbound.force(ToPeer::Probe);
-        }
-    }
-
-    fn flush(&mut self, now: Now) {
-        for _ in 0..self.to_flush.len() {
-            let Some(id) = self.to_flush.pop_front() else { break };
-            match self.fill(id, now) {
-                Filled::Some => self.to_flush.push_back(id),
-                Filled::All => {
-                    if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.flushing = false;
-                    }
-                }
-                Filled::Full | Filled::Gone => {}
-            }
-        }
-    }
-
-    /// Moves a batch of frames to a connection's task.
-    fn fill(&mut self, id: ConnectionId, now: Now) -> Filled {
-        let Some(connection) = self.connections.get_mut(&id) else { return Filled::Gone };
-        let room = match connection.outbound.poll_room(&Context::from_waker(&connection.writable)) {
-            Poll::Ready(Ok(room)) => room,
-            Poll::Ready(Err(_)) => {
-                self.closed(id, now);
-                return Filled::Gone;
-            }
-            Poll::Pending => return Filled::Full,
-        };
-        let mut filled = Filled::Some;
-        let mut taken = 0;
-        while taken < room && self.batch.len() < BATCH {
-            match self.core.poll_frame(id) {
-                Some(frame) => {
-                    taken += weight(&frame);
-                    self.batch.push_back(ToPeer::Frame(frame));
-                }
-                None => {
-                    if let Some(code) = connection.closing {
-                        self.batch.push_back(ToPeer::Close(code));
-                    }
-                    filled = Filled::All;
-                    break;
-                }
-            }
-        }
-        if !self.batch.is_empty() && connection.outbound.send_all(&mut self.batch, taken).is_err() {
-            self.batch.clear();
-            self.closed(id, now);
-            return Filled::Gone;
-        }
-        filled
-    }
-
-    /// The connection's task is at its end, or will be as soon as it has sent what the transport has to say.
-    fn closed(&mut self, id: ConnectionId, now: Now) {
-        if let Some(connection) = self.connections.remove(&id) {
-            self.leaving.push_back((now.mono.after(CLOSE_TIME), Leaving::Ended(connection.outbound)));
-            self.core.handle_closed(now, id);
-        }
-    }
-
-    fn hear_store(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
-        let mut heard = 0;
-        while heard < BATCH
-            && let Poll::Ready((id, done)) = self.store.poll_done(cx)
-        {
-            self.core.handle_store(now, id, done);
-            self.unanswered = self.unanswered.saturating_sub(1);
-            heard += 1;
-        }
-        heard > 0
-    }
-
-    fn hear(&mut self, cx: &Context<'_>, now: Now) -> bool {
-        let mut signals = std::mem::take(&mut self.signals);
-        let signalled = self.inbox.poll_take(cx, &mut signals).is_ready();
-        for signal in signals.drain(..) {
-            self.signal(now, signal);
-        }
-        self.signals = signals;
-        let Self { held, connections, core, to_hear, .. } = self;
-        held.retain(|id| match connections.get_mut(id) {
-            Some(connection) if !core.may_read(*id) => connection.held,
-            Some(connection) => {
-                connection.held = false;
-                to_hear.push_back(Source::Readable(*id));
-                false
-            }
-            None => false,
-        });
-        let sources = self.to_hear.len();
-        for _ in 0..sources {
-            match self.to_hear.pop_front() {
-                Some(Source::Readable(id)) => self.hear_connection(id, now),
-                Some(Source::Writable(id)) => {
-                    if self.connections.get(&id).is_some_and(|connection| connection.flushing) {
-                        self.to_flush.push_back(id);
-                    }
-                }
-                Some(Source::Job(job)) => self.hear_job(job, now),
-                None => break,
-            }
-        }
-        signalled || sources > 0
-    }
-
-    fn signal(&mut self, now: Now, signal: Signal) {
-        match signal {
-            Signal::Source(source) => self.to_hear.push_back(source),
-            Signal::Accepted(accepted) => self.accept(now, *accepted),
-            Signal::Verdict(id, verdict) => self.core.handle_auth(now, id, verdict),
-            Signal::ShutDown => {
-                self.stopping = true;
-                self.core.shut_down(now);
-            }
-            Signal::Alone => self.alone = true,
-        }
-    }
-
-    fn accept(&mut self, now: Now, accepted: Accepted) {
-        let id = self.core.handle_open(now, accepted.kind);
-        self.connections.insert(id, Connection::new(id, accepted, &self.inbox));
-        self.to_hear.push_back(Source::Readable(id));
-    }
-
-    fn hear_connection(&mut self, id: ConnectionId, now: Now) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        for _ in 0..BATCH {
-            let cx = Context::from_waker(&connection.readable);
-            if connection.closing.is_none() && !self.core.may_read(id) {
-                // It is heard again once the core takes frames, and at once when it ends.
-                if connection.inbound.poll_abandoned(&cx) {
-                    self.closed(id, now);
-                } else if !connection.held {
-                    connection.held = true;
-                    self.held.push(id);
-                }
-                return;
-            }
-            if connection.received.is_empty() {
-                match connection.inbound.poll_take(&cx, &mut connection.received) {
-                    Poll::Ready(true) => {}
-                    Poll::Ready(false) => {
-                        self.closed(id, now);
-                        return;
-                    }
-                    Poll::Pending => return,
-                }
-            }
-            if connection.closing.is_some() {
-                // Nothing it still says matters.
-                connection.received.clear();
-                continue;
-            }
-            match connection.received.pop_front() {
-                Some(Incoming::Frame(frame)) => self.core.handle_frame(now, id, frame),
-                Some(Incoming::Oversized) => self.core.handle_oversized(now, id),
-                Some(Incoming::Proof) => self.core.handle_proof(now, id),
-                None => {}
-            }
-        }
-        self.to_hear.push_back(Source::Readable(id));
-    }
-
-    fn hear_job(&mut self, job: JobHandle, now: Now) {
-        for _ in 0..BATCH {
-            let Some(input) = self.jobs.next(job) else { return };
-            self.say(now, job, input);
-        }
-        self.to_hear.push_back(Source::Job(job));
-    }
-
-    fn say(&mut self, now: Now, job: JobHandle, input: AgentInput) {
-        let ends = matches!(input, AgentInput::Finish(_));
-        match self.core.handle_agent(now, job, input) {
-            Ok(()) if !ends => {}
-            Ok(()) | Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => self.jobs.end(job),
-            Err(misuse) => {
-                // Only the core can judge the order of events. By the time it has, the agent is further on, so it cannot
-                // be told; and a job that goes on without what it said would be wrong in silence.
-                let failed = AgentInput::Finish(failure(&misuse.to_string()));
-                // A job that has ended meanwhile needs no second end.
-                let _ = self.core.handle_agent(now, job, failed);
-                self.jobs.end(job);
-            }
-        }
+impl<T> fmt::Debug for Endpoint<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.state {
+            State::Recovering(_) => "Endpoint(recovering)",
+            State::Running(_) => "Endpoint(running)",
+            State::Ended => "Endpoint(ended)",
+        })
     }
 }

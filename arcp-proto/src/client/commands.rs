@@ -1,32 +1,33 @@
-//! What the application asks for, and how it goes to the wire (protocol §2.6, §3.1, §3.5, §3.6).
+//! What the application asks for (protocol §2.8, §3.1, §3.5, §3.6).
 
 use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::client::ClientEndpoint;
 use crate::client::jobs::Subscribed;
-use crate::client::outgoing::About;
-use crate::client::output::{ClientEvent, Output, RequestError, RequestId};
+use crate::client::output::{ClosedReason, Output, RequestId};
 use crate::client::requests::{Ask, Submission, Subscription};
 use crate::client::session::Phase;
+use crate::close::CloseCode;
 use crate::error::ApiMisuse;
-use crate::feature::Feature;
 use crate::id::JobId;
 use crate::time::Now;
 use crate::trace::TraceId;
-use crate::wire::job::{Cancel, Submit, Subscribe, Unsubscribe};
-use crate::wire::session::Ack;
+use crate::wire::job::Submit;
 use crate::wire::{object_text, truncated};
 
 /// What every frame may take at most (protocol §9), and what of it is not payload.
 const MAX_FRAME_BYTES: usize = 1 << 20;
 const HEAD_BYTES: usize = 512;
 const MAX_REASON_BYTES: usize = 1_024;
-/// Submits on their way to runtimes that may not say which one they answer (protocol §12.3, `max_submits`).
-const MAX_SUBMITS_ELSEWHERE: usize = 1;
 
 impl ClientEndpoint {
-    pub(super) fn start_submit(&mut self, now: Now, submission: Submission) -> Result<RequestId, ApiMisuse> {
+    /// Submits a job. Answered by [`ClientEvent::Accepted`](crate::client::ClientEvent::Accepted) or [`ClientEvent::Rejected`](crate::client::ClientEvent::Rejected); until then it is sent again
+    /// after every loss and time-out, always with the same key, so that it runs once (protocol §3.3).
+    ///
+    /// # Errors
+    /// A member is out of range, the submit is larger than a frame, or the session is closed.
+    pub fn submit(&mut self, now: Now, submission: Submission) -> Result<RequestId, ApiMisuse> {
         self.refuse_after_end()?;
         submission.check()?;
         let submit = Submit {
@@ -47,28 +48,30 @@ impl ClientEndpoint {
         let trace = submission.trace_id.unwrap_or_else(|| TraceId::mint(&mut self.mint.entropy));
         let request = self.requests.add(Ask::Submit { submit: Arc::new(submit), trace, again: None });
         self.send_waiting(now);
+        self.settle(now);
         Ok(request)
     }
 
-    pub(super) fn start_cancel(
-        &mut self,
-        now: Now,
-        job: &JobId,
-        reason: Option<String>,
-    ) -> Result<RequestId, ApiMisuse> {
+    /// Asks for a job to be stopped. Answered by [`ClientEvent::CancelAcknowledged`](crate::client::ClientEvent::CancelAcknowledged) or [`ClientEvent::Rejected`](crate::client::ClientEvent::Rejected); the
+    /// job's end comes on its own (protocol §3.5).
+    ///
+    /// # Errors
+    /// The session is closed.
+    pub fn cancel(&mut self, now: Now, job: &JobId, reason: Option<String>) -> Result<RequestId, ApiMisuse> {
         self.refuse_after_end()?;
         let reason = reason.map(|reason| truncated(&reason, MAX_REASON_BYTES).into());
         let request = self.requests.add(Ask::Cancel { job: job.clone(), reason });
         self.send_waiting(now);
+        self.settle(now);
         Ok(request)
     }
 
-    pub(super) fn start_subscribe(
-        &mut self,
-        now: Now,
-        job: &JobId,
-        start: Subscription,
-    ) -> Result<RequestId, ApiMisuse> {
+    /// Follows a job of any session. Answered by [`ClientEvent::Subscribed`](crate::client::ClientEvent::Subscribed) or [`ClientEvent::Rejected`](crate::client::ClientEvent::Rejected) (protocol
+    /// §3.6). The subscription outlives lost connections and sessions, until the job ends.
+    ///
+    /// # Errors
+    /// The start is out of range, or the session is closed.
+    pub fn subscribe(&mut self, now: Now, job: &JobId, start: Subscription) -> Result<RequestId, ApiMisuse> {
         self.refuse_after_end()?;
         start.check()?;
         self.unsubscribes.remove(job);
@@ -77,10 +80,57 @@ impl ClientEndpoint {
         entry.subscribed = Some(Subscribed { start, seam });
         let request = self.requests.add(Ask::Subscribe { job: job.clone(), start, again: false });
         self.send_waiting(now);
+        self.settle(now);
         Ok(request)
     }
 
-    pub(super) fn stop_subscription(&mut self, now: Now, job: &JobId) {
+    /// Stops following a job. What was handed on of it counts as taken, and nothing more is handed on. Without effect
+    /// on a job that was submitted here.
+    pub fn unsubscribe(&mut self, now: Now, job: &JobId) {
+        self.stop_subscription(now, job);
+        self.settle(now);
+    }
+
+    /// The application dropped its handle of a job: what was handed on of it counts as taken, and nothing more is
+    /// handed on. The job itself goes on.
+    pub fn abandon(&mut self, now: Now, job: &JobId) {
+        self.resume_reading(now, |endpoint| endpoint.abandon_job(job));
+    }
+
+    /// The application has the event with this number. Across jobs the order is free.
+    pub fn taken(&mut self, now: Now, seq: u64) {
+        self.resume_reading(now, |endpoint| endpoint.numbers.taken(seq));
+    }
+
+    /// Ends the session from this side: acknowledges what was taken, says goodbye, waits a second at most for the
+    /// answer, then closes the transport. Jobs go on, and the session can be resumed with [`Self::resume_state`] while
+    /// its window lasts (D-46). Without an open session it is over at once.
+    pub fn close(&mut self, now: Now, reason: Option<String>) {
+        match &self.phase {
+            Phase::Active(active) if active.leaving.is_none() => self.leave(now, reason),
+            Phase::Active(_) | Phase::Closed => {}
+            Phase::Greeting(_) => {
+                self.outputs.push_back(Output::Close(CloseCode::Normal));
+                self.finish(ClosedReason::Requested);
+            }
+            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing { .. } => {
+                self.finish(ClosedReason::Requested);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Ends the back-off: the network is known to be back. Without effect while there is a transport.
+    pub fn reconnect_now(&mut self, now: Now) {
+        match &mut self.phase {
+            Phase::Waiting { .. } => self.connect(),
+            Phase::Closing { at_once } => *at_once = true,
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    fn stop_subscription(&mut self, now: Now, job: &JobId) {
         let Some(entry) = self.jobs.find_mut(job.as_str()) else { return };
         if entry.subscribed.take().is_none() || entry.submitted.is_some() {
             return;
@@ -95,8 +145,9 @@ impl ClientEndpoint {
         }
     }
 
-    pub(super) fn abandon_job(&mut self, job: &JobId) {
-        let entry = if self.hands_on_others { self.jobs.adopt(job) } else { self.jobs.find_mut(job.as_str()) };
+    fn abandon_job(&mut self, job: &JobId) {
+        let entry =
+            if self.hands_on_others { self.jobs.adopt(job) } else { self.jobs.find_mut(job.as_str()) };
         if let Some(entry) = entry {
             entry.abandoned = true;
             let index = entry.index;
@@ -110,137 +161,5 @@ impl ClientEndpoint {
             Phase::Active(active) if active.leaving.is_some() => Err(ApiMisuse::SessionClosed),
             _ => Ok(()),
         }
-    }
-
-    /// Sends what waits, as far as it may leave.
-    pub(super) fn send_waiting(&mut self, now: Now) {
-        if !self.is_connected() {
-            return;
-        }
-        let most = if self.is_core() { usize::MAX } else { MAX_SUBMITS_ELSEWHERE };
-        while let Some(request) = self.requests.next_submit(most) {
-            self.send(now, request);
-        }
-        for request in self.requests.waiting() {
-            // Only who has submitted a job in this session may cancel it.
-            let comes_too_early = match self.requests.get(request) {
-                Some(Ask::Cancel { job, .. }) => {
-                    self.jobs.find(job.as_str()).is_some_and(|job| job.resubmitting)
-                }
-                _ => false,
-            };
-            if !comes_too_early {
-                self.send(now, request);
-            }
-        }
-    }
-
-    fn send(&mut self, now: Now, request: RequestId) {
-        let Some(ask) = self.requests.get(request).cloned() else { return };
-        let (Phase::Active(active), Some(session)) = (&self.phase, &self.session) else { return };
-        let (session_id, limit) = (session.id.as_str(), session.profile.frame_limit(active.transport));
-        let (wait, (envelope, frame)) = match ask {
-            Ask::Submit { submit, trace, .. } => {
-                let text = trace.to_text();
-                // Hex digits are ASCII, so this cannot fail.
-                let about = About { trace: core::str::from_utf8(&text).ok(), job: None };
-                let frame = self.mint.frame(now, "job.submit", session_id, about, |members| submit.write(members));
-                (self.submit_timeout(), frame)
-            }
-            Ask::Cancel { job, reason } => {
-                let trace = self.trace_of(&job);
-                let about = About { trace: trace.as_deref(), job: Some(job.as_str()) };
-                let cancel = Cancel { job_id: Some(job.clone()), reason };
-                let frame = self.mint.frame(now, "job.cancel", session_id, about, |members| cancel.write(members));
-                (self.config.request_timeout, frame)
-            }
-            Ask::Subscribe { job, start, .. } => {
-                if !session.features.has(Feature::Subscribe) {
-                    return self.reject(now, request, RequestError::Unsupported(Feature::Subscribe.as_str()));
-                }
-                let trace = self.trace_of(&job);
-                let about = About { trace: trace.as_deref(), job: Some(job.as_str()) };
-                let subscribe = Subscribe {
-                    job_id: Some(job.clone()),
-                    history: start != Subscription::Live,
-                    from_event_seq: match start {
-                        Subscription::HistoryFromSeq(number) => Some(number),
-                        _ => None,
-                    },
-                    from_pos: match start {
-                        Subscription::HistoryFromPos(pos) => Some(pos),
-                        _ => None,
-                    },
-                };
-                let frame =
-                    self.mint.frame(now, "job.subscribe", session_id, about, |members| subscribe.write(members));
-                (self.config.request_timeout, frame)
-            }
-        };
-        if frame.len() > limit {
-            return self.reject(now, request, RequestError::TooLarge { bytes: frame.len(), limit });
-        }
-        self.requests.sent(request, &envelope, now.mono.after(wait));
-        self.outgoing.push(frame);
-    }
-
-    pub(super) fn send_unsubscribe(&mut self, now: Now, job: &JobId) {
-        let Some(session) = self.session.as_ref().filter(|session| session.features.has(Feature::Subscribe)) else {
-            return;
-        };
-        let unsubscribe = Unsubscribe { job_id: Some(job.clone()) };
-        let about = About { trace: None, job: Some(job.as_str()) };
-        let (_, frame) = self.mint.frame(now, "job.unsubscribe", session.id.as_str(), about, |members| {
-            unsubscribe.write(members);
-        });
-        self.outgoing.push(frame);
-    }
-
-    /// The time for an answer is up.
-    pub(super) fn expire(&mut self, now: Now, request: RequestId) {
-        match self.requests.get(request) {
-            Some(Ask::Submit { .. } | Ask::Subscribe { again: true, .. }) => {
-                self.requests.again(request);
-                self.send_waiting(now);
-            }
-            Some(Ask::Subscribe { job, .. }) => {
-                // Should the answer come late, nobody follows the job any more.
-                let job = job.clone();
-                self.reject(now, request, RequestError::TimedOut);
-                if self.jobs.find(job.as_str()).is_none() {
-                    self.send_unsubscribe(now, &job);
-                }
-            }
-            _ => self.reject(now, request, RequestError::TimedOut),
-        }
-    }
-
-    /// Acknowledges what was taken, or notes when that may happen.
-    pub(super) fn pace_ack(&mut self, now: Now) {
-        self.ack_due = None;
-        let wants_acks = self.session.as_ref().is_some_and(|session| session.features.has(Feature::Ack));
-        if !self.is_connected() || !wants_acks || !self.numbers.has_ack() {
-            return;
-        }
-        let due = self.last_ack.map_or(now.mono, |last| last.after(self.config.ack_interval));
-        if due <= now.mono || self.is_core() && self.numbers.is_ack_urgent() {
-            let frame = self.ack_frame(now);
-            self.outgoing.set_ack(frame);
-            self.last_ack = Some(now.mono);
-        } else {
-            self.ack_due = Some(due);
-        }
-    }
-
-    pub(super) fn ack_frame(&mut self, now: Now) -> String {
-        let ack = Ack { last_processed_seq: self.numbers.acknowledge() };
-        let session_id = self.session.as_ref().map_or("", |session| session.id.as_str());
-        let (_, frame) =
-            self.mint.frame(now, "session.ack", session_id, About::default(), |members| ack.write(members));
-        frame
-    }
-
-    pub(super) fn event(&mut self, event: ClientEvent) {
-        self.outputs.push_back(Output::Event(event));
     }
 }

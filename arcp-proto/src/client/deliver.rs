@@ -124,7 +124,9 @@ impl ClientEndpoint {
     fn release(&mut self, id: &JobId) {
         for HeldEvent { pos, event } in self.jobs.release(id) {
             let is_new = self.jobs.find_mut(id.as_str()).is_some_and(|job| job.is_new(pos));
-            let (ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. }) = &event else { continue };
+            let (ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. }) = &event else {
+                continue;
+            };
             if !is_new {
                 if let Some(seq) = seq {
                     self.numbers.taken(*seq);
@@ -279,7 +281,8 @@ impl ClientEndpoint {
     /// The runtime refused a request.
     pub(super) fn refuse(&mut self, now: Now, request: RequestId, error: ErrorPayload) {
         let Some(ask) = self.requests.get(request) else { return };
-        let is_repeat = matches!(ask, Ask::Submit { again: Some(_), .. } | Ask::Subscribe { again: true, .. });
+        let is_repeat =
+            matches!(ask, Ask::Submit { again: Some(_), .. } | Ask::Subscribe { again: true, .. });
         if is_repeat && error.is_retryable() {
             // The job is not lost because the runtime has no room for it at this moment.
             self.requests.later(request, now.mono.after(self.submit_timeout()));

@@ -43,6 +43,8 @@ pub(super) struct Job {
     pub(super) submitted: Option<Submitted>,
     /// Where it was subscribed from, if it was.
     pub(super) subscribed: Option<Subscribed>,
+    /// The application did not ask for it.
+    is_other: bool,
     /// The application dropped its handle.
     pub(super) abandoned: bool,
     /// It was submitted again to a new session, which has not answered yet.
@@ -107,11 +109,11 @@ impl Jobs {
 
     /// The job the application attaches to. One that it had dropped is attached to afresh.
     pub(super) fn attach(&mut self, id: &JobId) -> &mut Job {
-        if self.live.get(id.as_str()).is_some_and(|job| job.is_other()) {
-            self.others -= 1;
-        }
         let index = self.index_of(id);
         let job = self.live.entry(id.as_str().into()).or_insert_with(|| Job::new(id, index));
+        if core::mem::take(&mut job.is_other) {
+            self.others -= 1;
+        }
         if job.abandoned {
             job.abandoned = false;
             job.pos = 0;
@@ -127,14 +129,14 @@ impl Jobs {
             }
             self.others += 1;
             let index = self.index_of(id);
-            self.live.insert(id.as_str().into(), Job::new(id, index));
+            self.live.insert(id.as_str().into(), Job { is_other: true, ..Job::new(id, index) });
         }
         self.live.get_mut(id.as_str())
     }
 
     pub(super) fn remove(&mut self, id: &str) -> Option<Job> {
         let job = self.live.remove(id)?;
-        if job.is_other() {
+        if job.is_other {
             self.others -= 1;
         }
         Some(job)
@@ -187,7 +189,7 @@ impl Jobs {
 
     /// Keeps only what another session is asked for again.
     pub(super) fn start_over(&mut self) {
-        self.live.retain(|_, job| !job.abandoned && !job.is_other());
+        self.live.retain(|_, job| !job.abandoned && !job.is_other);
         self.others = 0;
     }
 
@@ -210,6 +212,7 @@ impl Job {
             trace: None,
             submitted: None,
             subscribed: None,
+            is_other: false,
             abandoned: false,
             resubmitting: false,
         }
@@ -217,7 +220,7 @@ impl Job {
 
     /// Neither submitted nor subscribed to here.
     pub(super) const fn is_other(&self) -> bool {
-        self.submitted.is_none() && self.subscribed.is_none()
+        self.is_other
     }
 
     /// Whether an event at this position is one the application has not had (D-105), which it then has.

@@ -9,6 +9,7 @@ mod output;
 mod receive;
 mod reconnect;
 mod requests;
+mod send;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -379,85 +380,6 @@ impl ClientEndpoint {
         }
     }
 
-    /// Submits a job. Answered by [`ClientEvent::Accepted`] or [`ClientEvent::Rejected`]; until then it is sent again
-    /// after every loss and time-out, always with the same key, so that it runs once (protocol §3.3).
-    ///
-    /// # Errors
-    /// A member is out of range, the submit is larger than a frame, or the session is closed.
-    pub fn submit(&mut self, now: Now, submission: Submission) -> Result<RequestId, ApiMisuse> {
-        let request = self.start_submit(now, submission)?;
-        self.settle(now);
-        Ok(request)
-    }
-
-    /// Asks for a job to be stopped. Answered by [`ClientEvent::CancelAcknowledged`] or [`ClientEvent::Rejected`]; the
-    /// job's end comes on its own (protocol §3.5).
-    ///
-    /// # Errors
-    /// The session is closed.
-    pub fn cancel(&mut self, now: Now, job: &JobId, reason: Option<String>) -> Result<RequestId, ApiMisuse> {
-        let request = self.start_cancel(now, job, reason)?;
-        self.settle(now);
-        Ok(request)
-    }
-
-    /// Follows a job of any session. Answered by [`ClientEvent::Subscribed`] or [`ClientEvent::Rejected`] (protocol
-    /// §3.6). The subscription outlives lost connections and sessions, until the job ends.
-    ///
-    /// # Errors
-    /// The start is out of range, or the session is closed.
-    pub fn subscribe(&mut self, now: Now, job: &JobId, start: Subscription) -> Result<RequestId, ApiMisuse> {
-        let request = self.start_subscribe(now, job, start)?;
-        self.settle(now);
-        Ok(request)
-    }
-
-    /// Stops following a job. What was handed on of it counts as taken, and nothing more is handed on. Without effect
-    /// on a job that was submitted here.
-    pub fn unsubscribe(&mut self, now: Now, job: &JobId) {
-        self.stop_subscription(now, job);
-        self.settle(now);
-    }
-
-    /// The application dropped its handle of a job: what was handed on of it counts as taken, and nothing more is
-    /// handed on. The job itself goes on.
-    pub fn abandon(&mut self, now: Now, job: &JobId) {
-        self.resume_reading(now, |endpoint| endpoint.abandon_job(job));
-    }
-
-    /// The application has the event with this number. Across jobs the order is free.
-    pub fn taken(&mut self, now: Now, seq: u64) {
-        self.resume_reading(now, |endpoint| endpoint.numbers.taken(seq));
-    }
-
-    /// Ends the session from this side: acknowledges what was taken, says goodbye, waits a second at most for the
-    /// answer, then closes the transport. Jobs go on, and the session can be resumed with [`Self::resume_state`] while
-    /// its window lasts (D-46). Without an open session it is over at once.
-    pub fn close(&mut self, now: Now, reason: Option<String>) {
-        match &self.phase {
-            Phase::Active(active) if active.leaving.is_none() => self.leave(now, reason),
-            Phase::Active(_) | Phase::Closed => {}
-            Phase::Greeting(_) => {
-                self.outputs.push_back(Output::Close(CloseCode::Normal));
-                self.finish(ClosedReason::Requested);
-            }
-            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing { .. } => {
-                self.finish(ClosedReason::Requested);
-            }
-        }
-        self.settle(now);
-    }
-
-    /// Ends the back-off: the network is known to be back. Without effect while there is a transport.
-    pub fn reconnect_now(&mut self, now: Now) {
-        match &mut self.phase {
-            Phase::Waiting { .. } => self.connect(),
-            Phase::Closing { at_once } => *at_once = true,
-            _ => {}
-        }
-        self.settle(now);
-    }
-
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -610,5 +532,13 @@ impl fmt::Debug for ClientEndpoint {
             .field("session", &self.session_id())
             .field("timer", &self.next_timer())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl ClientEndpoint {
+    /// The longest wait, in milliseconds, that a loss at this moment could lead to.
+    fn backoff_of_next_loss(&self) -> u128 {
+        self.backoff.bound(&self.config).as_millis()
     }
 }

@@ -111,7 +111,9 @@ impl Numbers {
         let Some(first) = self.handed.front().map(|entry| entry.number) else { return };
         let Some(distance) = number.checked_sub(first) else { return };
         // Without a hole, the distance is the index.
-        let direct = usize::try_from(distance).ok().filter(|&at| self.handed.get(at).is_some_and(|e| e.number == number));
+        let direct = usize::try_from(distance)
+            .ok()
+            .filter(|&at| self.handed.get(at).is_some_and(|e| e.number == number));
         let found = direct.or_else(|| self.handed.binary_search_by_key(&number, |entry| entry.number).ok());
         if let Some(entry) = found.and_then(|at| self.handed.get_mut(at)) {
             take(entry, &mut self.untaken_events, &mut self.untaken_bytes, &mut self.unacknowledged_bytes);

@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 
 use crate::client::ClientEndpoint;
-use crate::client::outgoing::About;
 use crate::client::numbers::Arrival;
+use crate::client::outgoing::About;
 use crate::client::output::{ClientEvent, ClosedReason, Output, RequestId};
 use crate::client::requests::Kind;
 use crate::client::session::Phase;
@@ -117,9 +117,9 @@ impl ClientEndpoint {
             return self.finish(ClosedReason::TakenOver);
         }
         let job = error.job_id.as_ref().map(|job| job.as_str()).or(envelope.job_id.as_deref());
-        let request = self
-            .answered_request(envelope)
-            .or_else(|| self.guessed_request(envelope, ANY, &[Kind::Cancel, Kind::Subscribe], job, Some(code)));
+        let request = self.answered_request(envelope).or_else(|| {
+            self.guessed_request(envelope, ANY, &[Kind::Cancel, Kind::Subscribe], job, Some(code))
+        });
         if let Some(request) = request {
             self.backoff.progress();
             return self.refuse(now, request, error);
@@ -194,7 +194,8 @@ impl ClientEndpoint {
             return Some(found);
         }
         // Ids that match nothing belong to a request that has its answer already.
-        let is_correlated = ["request_id", "reply_to"].iter().any(|name| envelope.payload.present(name).is_some());
+        let is_correlated =
+            ["request_id", "reply_to"].iter().any(|name| envelope.payload.present(name).is_some());
         if is_correlated || kinds.is_empty() {
             return None;
         }

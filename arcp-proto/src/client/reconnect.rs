@@ -34,12 +34,17 @@ impl Backoff {
         if config.max_attempts.is_some_and(|most| self.attempts >= most) {
             return None;
         }
-        let doubled = config.backoff_min.saturating_mul(1_u32.checked_shl(self.delays).unwrap_or(u32::MAX));
+        let bound = u64::try_from(self.bound(config).as_micros()).unwrap_or(u64::MAX);
         self.delays = self.delays.saturating_add(1);
         let mut random = [0; 8];
         entropy.fill_public(&mut random);
-        let bound = u64::try_from(doubled.min(config.backoff_max).as_micros()).unwrap_or(u64::MAX);
         Some(Duration::from_micros(u64::from_be_bytes(random) % bound.saturating_add(1).max(1)))
+    }
+
+    /// The longest wait that may come next.
+    pub(super) fn bound(&self, config: &ClientConfig) -> Duration {
+        let doublings = 1_u32.checked_shl(self.delays).unwrap_or(u32::MAX);
+        config.backoff_min.saturating_mul(doublings).min(config.backoff_max)
     }
 }
 

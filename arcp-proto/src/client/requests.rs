@@ -79,7 +79,9 @@ impl Submission {
     pub(super) fn check(&self) -> Result<(), ApiMisuse> {
         let has_control = |text: &str| text.bytes().any(|b| b < 0x20 || b == 0x7f);
         if !(1..=MAX_AGENT_BYTES).contains(&self.agent.len()) || has_control(&self.agent) {
-            return Err(ApiMisuse::OutOfRange("an agent takes 1..=193 bytes without control characters".into()));
+            return Err(ApiMisuse::OutOfRange(
+                "an agent takes 1..=193 bytes without control characters".into(),
+            ));
         }
         let key_fits = |key: &String| (1..=MAX_KEY_BYTES).contains(&key.len()) && !has_control(key);
         if !self.idempotency_key.as_ref().is_none_or(key_fits) {
@@ -297,12 +299,17 @@ impl Requests {
         }
     }
 
-    /// The subscribe of this job, and whether it repeats one of an earlier session.
-    pub(super) fn subscribe_of(&self, wanted: &str) -> Option<(RequestId, bool)> {
-        self.iter().find_map(|(id, ask)| match ask {
-            Ask::Subscribe { job, again, .. } if job.as_str() == wanted => Some((id, *again)),
-            _ => None,
-        })
+    /// Lets the open subscribe of this job start elsewhere; whether there is one is returned.
+    pub(super) fn restart_subscribe(&mut self, wanted: &str, from: Subscription) -> bool {
+        for request in self.open.values_mut() {
+            if let Ask::Subscribe { job, start, .. } = &mut request.ask
+                && job.as_str() == wanted
+            {
+                *start = from;
+                return true;
+            }
+        }
+        false
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -321,12 +328,17 @@ impl Requests {
 
     /// The oldest sent request of one of these kinds that names this job.
     pub(super) fn by_job(&self, job: &str, kinds: &[Kind]) -> Option<RequestId> {
-        self.sent_of(kinds).find(|(_, ask)| ask.job().is_some_and(|named| named.as_str() == job)).map(|(id, _)| id)
+        self.sent_of(kinds)
+            .find(|(_, ask)| ask.job().is_some_and(|named| named.as_str() == job))
+            .map(|(id, _)| id)
     }
 
     /// The only sent submit with this trace.
     pub(super) fn by_trace(&self, trace: TraceId) -> Option<RequestId> {
-        only(self.sent_of(&[Kind::Submit]).filter(|(_, ask)| matches!(ask, Ask::Submit { trace: t, .. } if *t == trace)))
+        only(
+            self.sent_of(&[Kind::Submit])
+                .filter(|(_, ask)| matches!(ask, Ask::Submit { trace: t, .. } if *t == trace)),
+        )
     }
 
     /// The only sent request of these kinds.

@@ -117,9 +117,10 @@ impl ClientEndpoint {
             features: Some(self.config.features),
             resume,
         };
-        let (_, frame) = self.mint.frame(now, "session.hello", session_id.as_str(), About::default(), |members| {
-            hello.write(members);
-        });
+        let (_, frame) =
+            self.mint.frame(now, "session.hello", session_id.as_str(), About::default(), |members| {
+                hello.write(members);
+            });
         self.outgoing.reset();
         self.outgoing.open();
         self.outgoing.push(frame);
@@ -173,7 +174,8 @@ impl ClientEndpoint {
         // A runtime that continues a session without a new token goes on accepting the one it has just accepted.
         let token = welcome.resume_token.or_else(|| previous.and_then(|session| session.token));
         let beat = features.has(Feature::Heartbeat).then(|| {
-            let seconds = welcome.heartbeat_interval_sec.unwrap_or(HEARTBEAT_SECONDS).min(MAX_HEARTBEAT_SECONDS);
+            let seconds =
+                welcome.heartbeat_interval_sec.unwrap_or(HEARTBEAT_SECONDS).min(MAX_HEARTBEAT_SECONDS);
             Heartbeat::new(Duration::from_secs(seconds), now.mono)
         });
         self.session = Some(Session { id: id.clone(), token, features, profile });
@@ -242,15 +244,12 @@ impl ClientEndpoint {
                         job.resubmitting = true;
                     }
                 }
-                // A subscribe without an answer is sent again as it is, but one of an earlier session may start where
-                // that had come to.
-                Ask::Subscribe { job, .. } => match self.requests.subscribe_of(job.as_str()) {
-                    Some((request, true)) => {
-                        self.requests.close(request);
+                // One that still waits for its answer goes on waiting.
+                Ask::Subscribe { job, start, .. } => {
+                    if self.requests.restart_subscribe(job.as_str(), *start) {
+                        continue;
                     }
-                    Some((_, false)) => continue,
-                    None => {}
-                },
+                }
                 Ask::Submit { .. } | Ask::Cancel { .. } => {}
             }
             self.requests.add(ask);
@@ -286,7 +285,9 @@ impl ClientEndpoint {
     /// Says goodbye: what was taken, then that this is the end.
     pub(super) fn leave(&mut self, now: Now, reason: Option<String>) {
         self.outgoing.clear_ack();
-        if self.session.as_ref().is_some_and(|session| session.features.has(Feature::Ack)) && self.numbers.has_ack() {
+        if self.session.as_ref().is_some_and(|session| session.features.has(Feature::Ack))
+            && self.numbers.has_ack()
+        {
             let frame = self.ack_frame(now);
             self.outgoing.push(frame);
         }
@@ -303,12 +304,8 @@ impl ClientEndpoint {
     pub(super) fn receive_goodbye(&mut self, now: Now, envelope: &Envelope<'_>) {
         match envelope.message_type.as_ref() {
             "session.closed" | "session.bye" => self.left(),
-            "session.error" => {
-                // An error that answers something else is not about the goodbye.
-                if self.answered_request(envelope).is_none() {
-                    self.leave_rudely(now);
-                }
-            }
+            // An error that answers something else is not about the goodbye.
+            "session.error" if self.answered_request(envelope).is_none() => self.leave_rudely(now),
             "session.ping" => self.answer_ping(now, envelope),
             _ => {}
         }

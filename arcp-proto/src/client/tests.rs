@@ -1,5 +1,6 @@
 //! A scripted runtime against the endpoint, in virtual time.
 
+mod chaos;
 mod hostile;
 mod peer;
 mod replies;

@@ -23,7 +23,10 @@ fn world() -> World {
 
 /// The state that the first line of the vectors describes.
 fn active(fixture: &Value) -> World {
-    assert_eq!((fixture["session_id"].as_str(), fixture["own_live_job"].as_str()), (Some(SESSION), Some(JOB)));
+    assert_eq!(
+        (fixture["session_id"].as_str(), fixture["own_live_job"].as_str()),
+        (Some(SESSION), Some(JOB))
+    );
     let done = fixture["client_finished_job"].as_str().unwrap();
     let last = fixture["client_last_contiguous"].as_u64().unwrap();
     let mut world = world();

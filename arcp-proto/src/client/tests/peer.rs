@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::client::{
-    ClientEndpoint, ClientEvent, ClientState, Connected, Output, RequestError, RequestId, ResumeState, Submission,
+    ClientEndpoint, ClientEvent, ClientState, Connected, Output, RequestError, RequestId, ResumeState,
+    Submission,
 };
 use crate::close::CloseCode;
 use crate::config::ClientConfig;
@@ -194,12 +195,22 @@ impl World {
     /// A log line of a job, with number and position.
     pub(super) fn log(&mut self, job: &str, seq: u64, pos: u64) {
         let body = json!({"level": "info", "message": "x"});
-        self.say_of(job, "job.event", Some(seq), json!({"kind": "log", "ts": "2026-08-14T09:30:05Z", "pos": pos, "body": body}));
+        self.say_of(
+            job,
+            "job.event",
+            Some(seq),
+            json!({"kind": "log", "ts": "2026-08-14T09:30:05Z", "pos": pos, "body": body}),
+        );
     }
 
     /// The end of a job.
     pub(super) fn end(&mut self, job: &str, seq: u64, pos: u64) {
-        self.say_of(job, "job.result", Some(seq), json!({"pos": pos, "final_status": "success", "result": 1}));
+        self.say_of(
+            job,
+            "job.result",
+            Some(seq),
+            json!({"pos": pos, "final_status": "success", "result": 1}),
+        );
     }
 
     /// Time passes, timer by timer.
@@ -218,7 +229,8 @@ impl World {
 
     /// The next frame the client sent, of this type.
     pub(super) fn next(&mut self, message_type: &str) -> Value {
-        let frame = self.sent.pop_front().unwrap_or_else(|| panic!("nothing was sent, {message_type} was expected"));
+        let frame =
+            self.sent.pop_front().unwrap_or_else(|| panic!("nothing was sent, {message_type} was expected"));
         assert_eq!(frame["type"], message_type, "{frame}");
         frame
     }
@@ -241,7 +253,12 @@ impl World {
     /// Accepts the next submit.
     pub(super) fn accept(&mut self, job: &str) -> Value {
         let submit = self.next("job.submit");
-        self.say_of(job, "job.accepted", None, json!({"job_id": job, "request_id": submit["id"], "lease": {}}));
+        self.say_of(
+            job,
+            "job.accepted",
+            None,
+            json!({"job_id": job, "request_id": submit["id"], "lease": {}}),
+        );
         submit
     }
 

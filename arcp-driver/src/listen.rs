@@ -1,0 +1,145 @@
+//! What a WebSocket listener is told, whatever executor it runs on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::Halted;
+use crate::gate::Gate;
+use crate::upgrade::UpgradePolicy;
+use crate::url::is_loopback;
+use crate::websocket::WebSocketLimits;
+
+/// How long to wait before accepting again when the system has no more descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why serving did not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address is not one of this machine's loopback addresses, and traffic would be readable on the way.
+    #[error("{0} is not a loopback address, and without TLS a runtime listens on loopback only")]
+    BeyondLoopback(SocketAddr),
+    /// The address does not exist or is taken.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The operating system reported a fault.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The store failed; nothing may leave any more.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+}
+
+/// Options of a listener. The defaults serve clients on this machine and nobody else.
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    allow_plaintext_beyond_loopback: bool,
+    /// How long a connection may take for its upgrade request. Default 5 s.
+    pub upgrade_timeout: Duration,
+    /// Sizes of each connection.
+    pub limits: WebSocketLimits,
+    /// How many connections may wait for authentication, in all and from one address.
+    pub gate: Gate,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            allow_plaintext_beyond_loopback: false,
+            upgrade_timeout: Duration::from_secs(5),
+            limits: WebSocketLimits::runtime(),
+            gate: Gate::default(),
+        }
+    }
+}
+
+impl ListenOptions {
+    /// Accepts this name in `Host`, besides the loopback names.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+
+    /// Accepts browsers that come from this origin; none is accepted unless named (T-1).
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
+        self
+    }
+
+    /// Whether an address that others can reach may be listened on without TLS. Everything on the wire, bearer tokens
+    /// included, is then readable on the way.
+    #[must_use]
+    pub const fn allow_plaintext_beyond_loopback(mut self, allow: bool) -> Self {
+        self.allow_plaintext_beyond_loopback = allow;
+        self
+    }
+
+    /// Judges an address before it is listened on.
+    ///
+    /// # Errors
+    /// [`ServeError::BeyondLoopback`] unless that is allowed.
+    pub fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
+        if self.allow_plaintext_beyond_loopback || is_loopback(address.ip()) {
+            Ok(())
+        } else {
+            Err(ServeError::BeyondLoopback(address))
+        }
+    }
+
+    /// The upgrade policy of a listener on `local`.
+    #[must_use]
+    pub fn policy(&self, local: SocketAddr) -> UpgradePolicy {
+        let mut policy = UpgradePolicy::new(local.port());
+        if !is_loopback(local.ip()) && !local.ip().is_unspecified() {
+            policy = policy.with_host(match local {
+                SocketAddr::V4(address) => address.ip().to_string(),
+                SocketAddr::V6(address) => format!("[{}]", address.ip()),
+            });
+        }
+        let policy = self.hosts.iter().fold(policy, |policy, host| policy.with_host(host.clone()));
+        self.origins.iter().fold(policy, |policy, origin| policy.with_origin(origin.clone()))
+    }
+}
+
+/// The URL for clients of a listener on `local`.
+#[must_use]
+pub fn url_of(local: SocketAddr) -> String {
+    format!("ws://{local}/arcp")
+}
+
+/// The error for a name that resolves to nothing.
+#[must_use]
+pub fn no_address() -> ServeError {
+    ServeError::Io(io::Error::new(io::ErrorKind::NotFound, "the name to listen on has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_unless_said_otherwise() {
+        let options = ListenOptions::default();
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+            assert!(options.check(address.parse().unwrap()).is_ok(), "{address}");
+        }
+        for address in ["0.0.0.0:1", "192.0.2.1:1", "[::]:1", "[2001:db8::1]:1"] {
+            let refused = options.check(address.parse().unwrap()).unwrap_err();
+            assert!(matches!(refused, ServeError::BeyondLoopback(_)), "{address}");
+            let options = options.clone().allow_plaintext_beyond_loopback(true);
+            assert!(options.check(address.parse().unwrap()).is_ok(), "{address}");
+        }
+    }
+}
