@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use arcp_proto::wire::lines::{Line, LineSplitter};
+use arcp_proto::wire::{Line, LineSplitter};
 use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_sink::Sink;

@@ -26,7 +26,7 @@ pub mod websocket;
 
 #[cfg(unix)]
 pub use connect::connect_child;
-pub use connect::{ClientStartError, Connect, WebSocketConnector, connect, spawn_client};
+pub use connect::{ClientStartError, WebSocketConnector, connect, connector, spawn_client};
 #[cfg(unix)]
 pub use serve::serve_stdio;
 pub use serve::{Server, Serving, serve, start};

@@ -90,10 +90,10 @@ impl ClientEndpoint {
         is_numbered
     }
 
-    /// News of a job nobody knows. It may be one whose `job.accepted` is still to come, except from our own runtime,
-    /// which sends that first.
+    /// News of a job nobody knows. It may be one whose `job.accepted` is still to come.
     fn hold(&mut self, id: JobId, is_numbered: bool, bytes: usize, news: News) -> bool {
-        let may_be_ours = self.requests.has_submit() && !self.is_core();
+        let is_unwanted = self.jobs.is_unwanted(id.as_str(), matches!(news, News::End(_)));
+        let may_be_ours = self.requests.has_submit() && !is_unwanted;
         let Some(index) = may_be_ours.then(|| self.jobs.hold(&id, bytes)).flatten() else {
             self.ignored += 1;
             return false;
@@ -184,7 +184,12 @@ impl ClientEndpoint {
             None if is_child && !is_known && self.hands_on_others && self.jobs.adopt(&job).is_some() => {
                 self.event(ClientEvent::ChildAccepted { job, accepted: Box::new(accepted) });
             }
-            None => self.ignored += 1,
+            None => {
+                self.ignored += 1;
+                if is_child && !is_known {
+                    self.jobs.disregard(&job);
+                }
+            }
         }
     }
 

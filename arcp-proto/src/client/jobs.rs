@@ -1,7 +1,7 @@
 //! The jobs this session follows.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -91,6 +91,8 @@ pub(super) struct Jobs {
     held_events: usize,
     held_bytes: usize,
     others: usize,
+    /// Delegated jobs that are not handed on, so that nothing of theirs is held back.
+    unwanted: BTreeSet<Box<str>>,
     next: u64,
 }
 
@@ -132,6 +134,18 @@ impl Jobs {
             self.live.insert(id.as_str().into(), Job { is_other: true, ..Job::new(id, index) });
         }
         self.live.get_mut(id.as_str())
+    }
+
+    /// A delegated job the application does not want to hear of.
+    pub(super) fn disregard(&mut self, id: &JobId) {
+        if self.unwanted.len() < MAX_OTHERS {
+            self.unwanted.insert(id.as_str().into());
+        }
+    }
+
+    /// Whether the application does not want to hear of this job, which may have `ended`.
+    pub(super) fn is_unwanted(&mut self, id: &str, ended: bool) -> bool {
+        if ended { self.unwanted.remove(id) } else { self.unwanted.contains(id) }
     }
 
     pub(super) fn remove(&mut self, id: &str) -> Option<Job> {
@@ -190,6 +204,7 @@ impl Jobs {
     /// Keeps only what another session is asked for again.
     pub(super) fn start_over(&mut self) {
         self.live.retain(|_, job| !job.abandoned && !job.is_other);
+        self.unwanted.clear();
         self.others = 0;
     }
 

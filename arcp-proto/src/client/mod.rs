@@ -31,7 +31,6 @@ use crate::client::session::{Phase, Session};
 use crate::close::CloseCode;
 use crate::config::ClientConfig;
 use crate::entropy::Entropy;
-use crate::error::ApiMisuse;
 use crate::heartbeat::Beat;
 use crate::id::{JobId, SessionId};
 use crate::time::{Instant, Now};

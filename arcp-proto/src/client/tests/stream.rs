@@ -215,7 +215,12 @@ fn reading_rests_by_bytes_as_well() {
 
 #[test]
 fn events_before_the_acceptance_wait_for_it() {
-    let mut world = World::stranger();
+    for world in [World::stranger(), World::core()] {
+        held_until_accepted(world);
+    }
+}
+
+fn held_until_accepted(mut world: World) {
     world.connect();
     let request = world.submit();
     world.told();
@@ -241,6 +246,8 @@ fn events_before_the_acceptance_wait_for_it() {
 fn children_are_handed_on_only_if_wanted() {
     let child = json!({"job_id": OTHER, "parent_job_id": JOB, "delegate_id": "dlg_1", "lease": {}});
     let mut world = World::core().with_job();
+    // A submit on its way does not make the child's events wait for it.
+    world.submit_with("k-2");
     world.say_of(OTHER, "job.accepted", None, child.clone());
     world.log(OTHER, 1, 1);
     assert!(world.told().is_empty());

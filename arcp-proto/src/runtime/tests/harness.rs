@@ -30,7 +30,12 @@ pub(super) struct Counter(u64, u64);
 
 impl Counter {
     pub(super) fn new() -> Box<Self> {
-        Box::new(Self(1, 1 << 40))
+        Self::seeded(1)
+    }
+
+    /// Counters of another process: a restart must not mint the same secrets again.
+    pub(super) fn seeded(seed: u64) -> Box<Self> {
+        Box::new(Self(seed, seed << 40))
     }
 }
 
@@ -61,6 +66,8 @@ pub(super) struct World {
     pub(super) instant_store: bool,
     pub(super) commands: VecDeque<(StoreId, Command)>,
     pub(super) received: BTreeMap<ConnectionId, Vec<Value>>,
+    /// The same frames as text, never taken away.
+    pub(super) texts: BTreeMap<ConnectionId, Vec<String>>,
     pub(super) closed: BTreeMap<ConnectionId, u16>,
     /// Connections whose frames are not pulled.
     pub(super) stalled: Vec<ConnectionId>,
@@ -68,7 +75,10 @@ pub(super) struct World {
     pub(super) told: Vec<String>,
     pub(super) events: Vec<RuntimeEvent>,
     pub(super) halted: bool,
+    /// Every append and trim the store carried out, in order.
+    pub(super) journal: Vec<Command>,
     ready: Vec<ConnectionId>,
+    restarts: u64,
 }
 
 pub(super) fn config() -> RuntimeConfig {
@@ -102,21 +112,27 @@ impl World {
             instant_store: true,
             commands: VecDeque::new(),
             received: BTreeMap::new(),
+            texts: BTreeMap::new(),
             closed: BTreeMap::new(),
             stalled: Vec::new(),
             started: Vec::new(),
             told: Vec::new(),
             events: Vec::new(),
             halted: false,
+            journal: Vec::new(),
             ready: Vec::new(),
+            restarts: 1,
         }
     }
 
     /// A new runtime over what the store holds.
     pub(super) fn restart(self, config: RuntimeConfig) -> Self {
-        let now = self.now.after(Duration::from_secs(1));
-        let mut store = self.store;
-        let mut recovery = Recovery::new(config, Counter::new(), now);
+        Self::recover(self.store, config, self.now.after(Duration::from_secs(1)), self.restarts + 1)
+    }
+
+    /// The runtime that `store` amounts to.
+    pub(super) fn recover(mut store: Tables, config: RuntimeConfig, now: Now, seed: u64) -> Self {
+        let mut recovery = Recovery::new(config, Counter::seeded(seed), now);
         let runtime = loop {
             match recovery.step() {
                 Step::NeedsStore { id, command } => {
@@ -126,6 +142,7 @@ impl World {
             }
         };
         let mut world = Self::around(runtime, now, store);
+        world.restarts = seed;
         world.settle();
         world
     }
@@ -158,6 +175,7 @@ impl World {
             let text = frame.encode();
             let value = serde_json::from_str(&text).expect("frames are JSON");
             self.received.entry(connection).or_default().push(value);
+            self.texts.entry(connection).or_default().push(text);
         }
     }
 
@@ -176,6 +194,10 @@ impl World {
                         "silent" => return,
                         "good" => accept("demo"),
                         "other" => accept("other"),
+                        "brief" => Verdict::Accept {
+                            principal: Arc::from("demo"),
+                            until: Some(self.now.unix.after(Duration::from_secs(60))),
+                        },
                         _ => Verdict::Refuse,
                     },
                     Credentials::Anonymous => Verdict::Refuse,
@@ -184,7 +206,7 @@ impl World {
             }
             Output::Store { id, command } => {
                 if self.instant_store {
-                    let done = self.store.execute(command);
+                    let done = self.execute(command);
                     self.runtime.handle_store(self.now, id, done);
                 } else {
                     self.commands.push_back((id, command));
@@ -203,9 +225,21 @@ impl World {
     /// Carries out the oldest waiting store command and answers it.
     pub(super) fn store_one(&mut self) -> bool {
         let Some((id, command)) = self.commands.pop_front() else { return false };
-        let done = self.store.execute(command);
+        let done = self.execute(command);
         self.answer_store(id, done);
         true
+    }
+
+    /// Carries out and answers everything that waits.
+    pub(super) fn store_all(&mut self) {
+        while self.store_one() {}
+    }
+
+    fn execute(&mut self, command: Command) -> StoreDone {
+        if matches!(command, Command::Append(_) | Command::Trim(_)) {
+            self.journal.push(command.clone());
+        }
+        self.store.execute(command)
     }
 
     pub(super) fn answer_store(&mut self, id: StoreId, done: StoreDone) {
@@ -227,7 +261,11 @@ impl World {
     }
 
     pub(super) fn open(&mut self) -> ConnectionId {
-        let connection = self.runtime.handle_open(self.now, TransportKind::WebSocket);
+        self.open_over(TransportKind::WebSocket)
+    }
+
+    pub(super) fn open_over(&mut self, transport: TransportKind) -> ConnectionId {
+        let connection = self.runtime.handle_open(self.now, transport);
         self.received.insert(connection, Vec::new());
         self.settle();
         connection
@@ -235,8 +273,20 @@ impl World {
 
     pub(super) fn send_text(&mut self, connection: ConnectionId, text: &str) {
         assert!(self.runtime.may_read(connection), "frames are given only while they may be read");
-        self.runtime.handle_frame(self.now, connection, Bytes::copy_from_slice(text.as_bytes()));
+        self.send_bytes(connection, text.as_bytes());
+    }
+
+    /// Gives a frame whatever `may_read` says.
+    pub(super) fn send_bytes(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        self.runtime.handle_frame(self.now, connection, Bytes::copy_from_slice(bytes));
         self.settle();
+    }
+
+    /// Sends a request and gives the only frame that answers it.
+    pub(super) fn ask(&mut self, connection: ConnectionId, id: &str, message_type: &str, payload: Value) -> Value {
+        self.take(connection);
+        self.send(connection, id, message_type, payload);
+        self.one(connection)
     }
 
     pub(super) fn send(&mut self, connection: ConnectionId, id: &str, message_type: &str, payload: Value) {
@@ -283,6 +333,16 @@ impl World {
             "resume_token": welcome["payload"]["resume_token"],
             "last_event_seq": last,
         });
+        self.send(connection, "m-resume", "session.hello", payload);
+        let frames = self.take(connection);
+        (connection, frames)
+    }
+
+    /// Resumes with this token over a new connection; the last number is left out.
+    pub(super) fn resume_with(&mut self, token: &Value, features: Features) -> (ConnectionId, Vec<Value>) {
+        let connection = self.open();
+        let mut payload = hello("good", features);
+        payload["resume"] = json!({"resume_token": token});
         self.send(connection, "m-resume", "session.hello", payload);
         let frames = self.take(connection);
         (connection, frames)
@@ -337,4 +397,24 @@ pub(super) fn hello(token: &str, features: Features) -> Value {
 /// The numbers of the numbered frames among `frames`.
 pub(super) fn seqs(frames: &[Value]) -> Vec<u64> {
     frames.iter().filter_map(|frame| frame["event_seq"].as_u64()).collect()
+}
+
+/// What `frames` are, in order.
+pub(super) fn types(frames: &[Value]) -> Vec<&str> {
+    frames.iter().map(|frame| frame["type"].as_str().unwrap_or_default()).collect()
+}
+
+/// The positions of the numbered frames among `frames`.
+pub(super) fn positions(frames: &[Value]) -> Vec<u64> {
+    frames.iter().filter_map(|frame| frame["payload"]["pos"].as_u64()).collect()
+}
+
+/// The code of a frame that is an error.
+pub(super) fn code(frame: &Value) -> &str {
+    frame["payload"]["code"].as_str().unwrap_or_default()
+}
+
+/// The limit an error names.
+pub(super) fn limit(frame: &Value) -> &str {
+    frame["payload"]["details"]["limit"].as_str().unwrap_or_default()
 }

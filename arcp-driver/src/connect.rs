@@ -1,0 +1,184 @@
+//! A client that is being configured, and connectors, whatever executor they run on.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use arcp_proto::config::ClientConfig;
+use arcp_proto::secret::Secret;
+use arcp_proto::wire::peer::TransportKind;
+
+use crate::transport::Transport;
+use crate::url::{Endpoint, EndpointError};
+use crate::websocket::{ConnectError, ConnectOptions};
+use crate::{Client, ClientError, Connector, NoEntropy};
+
+/// How long one attempt to open a connection may take.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The error of an attempt that took longer than [`ATTEMPT_TIMEOUT`].
+#[must_use]
+pub fn attempt_timed_out() -> ConnectError {
+    ConnectError::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection could not be opened in time"))
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientStartError {
+    /// The URL cannot be connected to, whatever the network does.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The session could not be opened.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The operating system gives no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// The child process could not be started.
+    #[error("cannot start the runtime: {0}")]
+    Spawn(#[source] io::Error),
+}
+
+/// A boxed future, as connecting needs it.
+pub type Opening<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// What an executor does with a configured [`Connect`].
+pub type Start = fn(String, ConnectOptions, ClientConfig) -> Opening<Client, ClientStartError>;
+
+/// A client that is being configured. Awaiting it connects, and resolves once the session is open.
+#[must_use = "a connect does nothing unless awaited"]
+pub struct Connect {
+    url: String,
+    options: ConnectOptions,
+    config: ClientConfig,
+    start: Start,
+}
+
+impl Connect {
+    /// A client of the runtime at `url`, without a token, for the executor behind `start`.
+    pub fn new(url: impl Into<String>, start: Start) -> Self {
+        Self { url: url.into(), options: ConnectOptions::default(), config: ClientConfig::new(""), start }
+    }
+
+    /// The bearer token.
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.config.token = token.into();
+        self
+    }
+
+    /// The name the client shows.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Whether the connection may leave this machine without TLS. Everything on the wire, the token included, is then
+    /// readable on the way.
+    pub const fn allow_plaintext_beyond_loopback(mut self, allow: bool) -> Self {
+        self.options.allow_plaintext_beyond_loopback = allow;
+        self
+    }
+
+    /// Changes any other setting.
+    pub fn config(mut self, change: impl FnOnce(&mut ClientConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Client, ClientStartError>;
+    type IntoFuture = Opening<Client, ClientStartError>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        (self.start)(self.url, self.options, self.config)
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").field("url", &self.url).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Opens WebSocket connections of kind `T` to one URL.
+#[derive(Clone)]
+pub struct WebSocketConnector<T> {
+    url: String,
+    options: ConnectOptions,
+    open: fn(String, ConnectOptions) -> Opening<T, ConnectError>,
+}
+
+impl<T> WebSocketConnector<T> {
+    /// A connector for `ws://host[:port][/path]`, port 7777 and path `/arcp` unless said otherwise, that opens with
+    /// `open`.
+    ///
+    /// # Errors
+    /// [`EndpointError`] if the URL cannot be connected to, whatever the network does.
+    pub fn with(
+        url: impl Into<String>,
+        options: ConnectOptions,
+        open: fn(String, ConnectOptions) -> Opening<T, ConnectError>,
+    ) -> Result<Self, EndpointError> {
+        let url = url.into();
+        url.parse::<Endpoint>()?.check(options.allow_plaintext_beyond_loopback)?;
+        Ok(Self { url, options, open })
+    }
+}
+
+impl<T: Transport + 'static> Connector for WebSocketConnector<T> {
+    type Transport = T;
+    type Error = ConnectError;
+    type Connecting = Opening<T, ConnectError>;
+
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    fn connect(&mut self) -> Self::Connecting {
+        (self.open)(self.url.clone(), self.options)
+    }
+}
+
+impl<T> fmt::Debug for WebSocketConnector<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketConnector").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Hands out the one transport to a child process. A child that is gone cannot be connected to again.
+#[derive(Debug)]
+pub struct ChildConnector<T, G> {
+    transport: Option<T>,
+    /// What ends the child when the client is over.
+    _guard: G,
+}
+
+impl<T, G> ChildConnector<T, G> {
+    /// A connector to the child that `transport` leads to and `guard` ends.
+    #[must_use]
+    pub const fn new(transport: T, guard: G) -> Self {
+        Self { transport: Some(transport), _guard: guard }
+    }
+}
+
+impl<T: Transport + 'static, G: Send> Connector for ChildConnector<T, G> {
+    type Transport = T;
+    type Error = io::Error;
+    type Connecting = Ready<io::Result<T>>;
+
+    fn kind(&self) -> TransportKind {
+        TransportKind::Lines
+    }
+
+    fn connect(&mut self) -> Self::Connecting {
+        ready(
+            self.transport
+                .take()
+                .ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "the child runtime is gone")),
+        )
+    }
+}

@@ -1,0 +1,266 @@
+//! What the program is asked to do.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use arcp_driver::url::Endpoint;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::text::shortened;
+use crate::{demo, parse, serve, submit};
+
+/// ARCP, the Agent Runtime Control Protocol: jobs for agents, with event streams that survive a lost connection.
+///
+/// Without a command the demonstration runs.
+#[derive(Parser)]
+#[command(name = "arcp", version, subcommand_required = false, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show a job travel through everything, with the cable pulled in the middle.
+    ///
+    /// Starts a runtime on a free port of this machine and a client on a real WebSocket to it. A job reports progress,
+    /// logs, metrics and a result in pieces; the connection is cut in the middle and the client resumes by itself; a
+    /// second job is cancelled; a third is submitted twice with one key and runs once. Ends with exit code 0 only if all
+    /// that was observed.
+    Demo,
+    /// Offer the demo agents to clients.
+    #[command(after_help = serve::AGENTS_HELP)]
+    Serve(Serve),
+    /// Submit a job and follow it to its end.
+    ///
+    /// Exit codes: 0 success, 1 error, 2 arguments that cannot be used, 3 cancelled, 4 timed out. Ctrl-C cancels the job
+    /// and waits for its end; a second one leaves at once.
+    Submit(Submit),
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Where to listen for WebSocket connections; port 0 picks a free one.
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse::listen, default_value = "127.0.0.1:7777")]
+    pub(crate) listen: String,
+
+    /// Serve one client on standard input and output instead, one envelope per line.
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) stdio: bool,
+
+    /// Admit whoever presents TOKEN, as PRINCIPAL; split at the last `=`. May be given many times. Other users of this
+    /// machine can read it; --token-file and ARCP_TOKENS keep it from them.
+    #[arg(long, value_name = "TOKEN=PRINCIPAL")]
+    pub(crate) token: Vec<String>,
+
+    /// A file with one TOKEN=PRINCIPAL on each line. Blank lines and lines that begin with # are passed over.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// More of them, with spaces between.
+    #[arg(long = "tokens-from-environment", env = "ARCP_TOKENS", hide_env_values = true, hide = true)]
+    pub(crate) tokens: Option<String>,
+
+    /// Listen beyond this machine although everything, tokens included, travels in plain text.
+    #[arg(long)]
+    pub(crate) unsafe_plaintext_beyond_loopback: bool,
+
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Submit {
+    /// The agent: a name, or name@version.
+    #[arg(value_name = "AGENT", value_parser = parse::agent)]
+    pub(crate) agent: String,
+
+    /// The runtime.
+    #[arg(long, env = "ARCP_URL", hide_env_values = true, value_parser = parse::url,
+          default_value = "ws://127.0.0.1:7777/arcp")]
+    pub(crate) url: Endpoint,
+
+    /// The bearer token. Other users of this machine can read it here; ARCP_TOKEN keeps it from them.
+    #[arg(long, env = "ARCP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+
+    /// The input: JSON, or @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON", default_value = "null", allow_hyphen_values = true)]
+    pub(crate) input: String,
+
+    /// Names the job: submitting it again with the same arguments finds it and starts no other.
+    #[arg(long, value_parser = parse::key)]
+    pub(crate) key: Option<String>,
+
+    /// End the job if it takes longer, like 10s, 5m, 2h or 1d.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) max_runtime: Option<Duration>,
+
+    /// How often to try before the first connection stands.
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) attempts: u32,
+
+    /// Write one JSON object per line, and nothing else, to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Connect beyond this machine although everything, the token included, travels in plain text.
+    #[arg(long)]
+    pub(crate) unsafe_plaintext_beyond_loopback: bool,
+}
+
+/// What came of reading the arguments.
+pub(crate) enum Invocation {
+    Run(Command),
+    Refused(Failure),
+    /// The help, or the version; it is printed already.
+    Said,
+}
+
+/// A command whose arguments are in order.
+pub(crate) enum Work {
+    Demo,
+    Serve(serve::Plan),
+    Submit(submit::Plan),
+}
+
+impl Command {
+    pub(crate) fn check(self) -> Result<Work, Failure> {
+        match self {
+            Self::Demo => Ok(Work::Demo),
+            Self::Serve(arguments) => serve::Plan::new(arguments).map(Work::Serve),
+            Self::Submit(arguments) => submit::Plan::new(arguments).map(Work::Submit),
+        }
+    }
+}
+
+impl Work {
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Demo => demo::run().await,
+            Self::Serve(plan) => plan.run().await,
+            Self::Submit(plan) => plan.run().await,
+        }
+    }
+}
+
+/// Reads the arguments of this process.
+pub(crate) fn invocation() -> Invocation {
+    read(std::env::args_os())
+}
+
+fn read(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Invocation::Run(cli.command.unwrap_or(Command::Demo)),
+        Err(error) if !error.use_stderr() => match error.print() {
+            Ok(()) => Invocation::Said,
+            Err(error) => Invocation::Refused(Failure::output(&error)),
+        },
+        Err(error) => Invocation::Refused(Failure::usage(fault(&error))),
+    }
+}
+
+/// What is wrong with the arguments, in one line and without their values: any of them may be a token in the wrong place.
+fn fault(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg);
+    let said = match (error.kind(), argument) {
+        (ErrorKind::UnknownArgument, Some(argument)) => match flag(&argument) {
+            Some(flag) => {
+                let better = context(ContextKind::SuggestedArg);
+                let hint = better.map_or(String::new(), |better| format!("; is `{better}` meant?"));
+                format!("there is no argument `{flag}`{hint}")
+            }
+            None => "there is an argument too many (a flag before it may be missing)".into(),
+        },
+        (ErrorKind::MissingRequiredArgument, Some(arguments)) => format!("missing: {arguments}"),
+        (ErrorKind::InvalidSubcommand, _) => {
+            let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("there is no command `{}`; the commands are demo, serve and submit", shortened(&given, 32))
+        }
+        (ErrorKind::ArgumentConflict, Some(argument)) => {
+            let other = context(ContextKind::PriorArg).filter(|other| *other != argument);
+            match other {
+                Some(other) => format!("`{argument}` and `{other}` exclude each other"),
+                None => format!("`{argument}` may be given only once"),
+            }
+        }
+        (ErrorKind::InvalidUtf8, _) => "the arguments and the environment must be UTF-8".into(),
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(argument)) => {
+            let why = match std::error::Error::source(error) {
+                Some(why) => why.to_string(),
+                None => "a value is missing".into(),
+            };
+            format!("`{argument}`: {why}")
+        }
+        (ErrorKind::TooManyValues, Some(argument)) => format!("`{argument}` takes no value"),
+        (kind, _) => kind.to_string(),
+    };
+    format!("{said} (see `arcp --help`)")
+}
+
+/// The name of a flag, without a value that hangs on it.
+fn flag(argument: &str) -> Option<String> {
+    if argument.starts_with("--") {
+        argument.split('=').next().map(|name| shortened(name, 40))
+    } else if argument.starts_with('-') {
+        Some(argument.chars().take(2).collect())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn refusal(line: &str) -> String {
+        match read(line.split(' ').map(OsString::from)) {
+            Invocation::Refused(failure) => format!("{failure:?}"),
+            Invocation::Run(_) | Invocation::Said => panic!("{line} was accepted"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_the_demo() {
+        assert!(matches!(read(["arcp".into()]), Invocation::Run(Command::Demo)));
+    }
+
+    #[test]
+    fn faults_are_named_and_values_are_not() {
+        for (line, named) in [
+            ("arcp serve --tokn=canary", "--tokn"),
+            ("arcp serve --tokn canary", "--tokn"),
+            ("arcp serve --token a=b canary=bob", "too many"),
+            ("arcp serve -xcanary", "-x"),
+            ("arcp submit", "AGENT"),
+            ("arcp submit --url http://canary a", "--url"),
+            ("arcp submit --max-runtime canary a", "--max-runtime"),
+            ("arcp submit a --token", "--token"),
+            ("arcp submit a --json=canary", "--json"),
+            ("arcp submit a --token canary --token canary", "--token"),
+            ("arcp submit a --attempts 0", "--attempts"),
+            ("arcp serve --stdio --listen canary:1", "exclude"),
+            ("arcp nonsense", "nonsense"),
+        ] {
+            let said = refusal(line);
+            assert!(said.contains(named) && !said.contains("canary"), "{line}: {said}");
+            assert!(!said.contains("\\n"), "{line}: {said}");
+        }
+    }
+}

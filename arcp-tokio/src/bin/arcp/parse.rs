@@ -1,0 +1,93 @@
+//! Reading the values of arguments. The faults said here go into one line and show the value only where it is no secret.
+
+use std::time::Duration;
+
+use arcp_driver::url::Endpoint;
+use arcp_proto::agent::AgentRef;
+
+/// The longest `max_runtime_sec` (protocol §9).
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// `90`, `90s`, `1.5m`, `2h` or `1d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err("a duration is a number with the unit s, m, h or d, like 10s or 1.5m".into()),
+    };
+    let seconds = number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        .then(|| number.parse::<f64>().ok())
+        .flatten()
+        .and_then(|number| Duration::try_from_secs_f64(number * unit).ok())
+        .ok_or("a duration is a number with the unit s, m, h or d, like 10s or 1.5m")?;
+    if (Duration::from_secs(1)..=LONGEST).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("the duration must be from 1s to 365d".into())
+    }
+}
+
+/// An idempotency key.
+pub(crate) fn key(text: &str) -> Result<String, String> {
+    if (1..=256).contains(&text.len()) { Ok(text.to_owned()) } else { Err("a key has 1 to 256 bytes".into()) }
+}
+
+/// `name` or `name@version`.
+pub(crate) fn agent(text: &str) -> Result<String, String> {
+    AgentRef::parse(text).map(|agent| agent.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+/// The address of a runtime. The fault never shows it, since people put passwords into URLs.
+pub(crate) fn url(text: &str) -> Result<Endpoint, String> {
+    text.parse::<Endpoint>().map_err(|error| error.to_string())
+}
+
+/// `host:port`, where the port may be 0.
+pub(crate) fn listen(text: &str) -> Result<String, String> {
+    let fault = "an address is HOST:PORT, like 127.0.0.1:7777 or [::1]:7777 (port 0 picks a free one)";
+    let (host, port) = text.rsplit_once(':').ok_or(fault)?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || (host.contains(':') && !bracketed) || port.starts_with('+') {
+        return Err(fault.into());
+    }
+    port.parse::<u16>().map_err(|_| fault)?;
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let table = [("1", 1.0), ("10s", 10.0), ("1.5m", 90.0), ("2h", 7_200.0), ("365d", 31_536_000.0)];
+        for (text, seconds) in table {
+            assert_eq!(duration(text).unwrap().as_secs_f64(), seconds, "{text}");
+        }
+        for text in ["", "s", "0", "0.5s", "366d", "-1s", "+1s", "1e3", "inf", "nan", "10ms", "1 s", "1S", "10s s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for text in ["127.0.0.1:0", "localhost:7777", "[::1]:65535"] {
+            assert_eq!(listen(text).unwrap(), text);
+        }
+        for text in ["", "7777", "localhost", ":7777", "::1:80", "localhost:", "localhost:65536", "localhost:+1"] {
+            assert!(listen(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_and_agents() {
+        assert!(key("").is_err() && key(&"x".repeat(257)).is_err() && key(&"x".repeat(256)).is_ok());
+        assert!(agent("report@2.0.0").is_ok() && agent("Report").is_err() && agent("").is_err());
+        assert!(!url("ws://me:canary@host/").unwrap_err().contains("canary"));
+    }
+}
