@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arcp_driver::lines::RUNTIME_LINE_LIMIT;
 use arcp_driver::listen::{ACCEPT_PAUSE, ListenOptions, ServeError, no_address, url_of};
 use arcp_driver::upgrade::UpgradePolicy;
-use arcp_driver::{Halted, Runtime, RuntimeHandle};
+use arcp_driver::{EndpointError, Runtime, RuntimeHandle};
 use arcp_proto::wire::peer::TransportKind;
 use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use async_std::task::{JoinHandle, spawn};
@@ -106,7 +106,7 @@ async fn upgrade(
 #[must_use = "dropping it ends the server"]
 pub struct Serving {
     handle: RuntimeHandle,
-    endpoint: JoinHandle<Result<(), Halted>>,
+    endpoint: JoinHandle<Result<(), EndpointError>>,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -128,8 +128,8 @@ impl Serving {
     /// Waits until the runtime ends by itself, which it does only if its store fails.
     ///
     /// # Errors
-    /// [`Halted`] if the store failed.
-    pub async fn wait(&mut self) -> Result<(), Halted> {
+    /// [`EndpointError`] if its store failed.
+    pub async fn wait(&mut self) -> Result<(), EndpointError> {
         (&mut self.endpoint).await
     }
 }
@@ -147,7 +147,7 @@ pub fn start(runtime: Runtime) -> RuntimeHandle {
     start_joined(runtime).0
 }
 
-fn start_joined(runtime: Runtime) -> (RuntimeHandle, JoinHandle<Result<(), Halted>>) {
+fn start_joined(runtime: Runtime) -> (RuntimeHandle, JoinHandle<Result<(), EndpointError>>) {
     let (handle, endpoint, mut tasks) = runtime.start(AsyncStdTimer::new());
     spawn(async move {
         while let Some(task) = tasks.next().await {

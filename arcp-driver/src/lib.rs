@@ -41,7 +41,12 @@ pub use runtime::{
 pub use store::{MemoryStore, Store};
 pub use timer::{SystemClock, Timer};
 
+#[cfg(feature = "websocket")]
+pub mod connect;
+pub mod gate;
 pub mod lines;
+#[cfg(feature = "websocket")]
+pub mod listen;
 #[cfg(all(unix, feature = "stdio"))]
 pub mod stdio;
 pub mod transport;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::Halted;
+use crate::EndpointError;
 use crate::gate::Gate;
 use crate::upgrade::UpgradePolicy;
 use crate::url::is_loopback;
@@ -31,9 +31,9 @@ pub enum ServeError {
     /// The operating system reported a fault.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The store failed; nothing may leave any more.
+    /// The runtime ended by itself.
     #[error(transparent)]
-    Halted(#[from] Halted),
+    Runtime(#[from] EndpointError),
 }
 
 /// Options of a listener. The defaults serve clients on this machine and nobody else.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arcp_driver::lines::RUNTIME_LINE_LIMIT;
 use arcp_driver::listen::{ACCEPT_PAUSE, ListenOptions, ServeError, no_address, url_of};
 use arcp_driver::upgrade::UpgradePolicy;
-use arcp_driver::{Halted, Runtime, RuntimeHandle};
+use arcp_driver::{EndpointError, Runtime, RuntimeHandle};
 use arcp_proto::wire::peer::TransportKind;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::task::JoinHandle;
@@ -109,7 +109,7 @@ async fn upgrade(
 #[must_use = "dropping it ends the server"]
 pub struct Serving {
     handle: RuntimeHandle,
-    endpoint: JoinHandle<Result<(), Halted>>,
+    endpoint: JoinHandle<Result<(), EndpointError>>,
     acceptor: JoinHandle<()>,
 }
 
@@ -129,8 +129,8 @@ impl Serving {
     /// Waits until the runtime ends by itself, which it does only if its store fails.
     ///
     /// # Errors
-    /// [`Halted`] if the store failed.
-    pub async fn wait(&mut self) -> Result<(), Halted> {
+    /// [`EndpointError`] if its store failed.
+    pub async fn wait(&mut self) -> Result<(), EndpointError> {
         // The endpoint's task is never aborted while this is alive, and its panics are passed on.
         match (&mut self.endpoint).await {
             Ok(end) => end,
@@ -154,7 +154,7 @@ pub fn start(runtime: Runtime) -> RuntimeHandle {
     start_joined(runtime).0
 }
 
-fn start_joined(runtime: Runtime) -> (RuntimeHandle, JoinHandle<Result<(), Halted>>) {
+fn start_joined(runtime: Runtime) -> (RuntimeHandle, JoinHandle<Result<(), EndpointError>>) {
     let (handle, endpoint, mut tasks) = runtime.start(TokioTimer::new());
     tokio::spawn(async move {
         while let Some(task) = tasks.next().await {

@@ -236,6 +236,8 @@ impl<T: Timer> Loop<T> {
             self.say(now, start.job, AgentInput::Finish(failure("the runtime has no code for this agent")));
             return;
         };
+        // Heard once, so that it can signal from then on.
+        self.to_hear.push_back(Source::Job(start.job));
         let task = self.jobs.start(agent.clone(), start, &self.inbox);
         // A task that nobody takes says in its own drop how its job ended.
         let _ = self.tasks.unbounded_send(task);

@@ -76,9 +76,10 @@ impl ClientEndpoint {
         start.check()?;
         self.unsubscribes.remove(job);
         let entry = self.jobs.attach(job);
-        let seam = entry.subscribed.and_then(|earlier| earlier.seam);
-        entry.subscribed = Some(Subscribed { start, seam });
-        let request = self.requests.add(Ask::Subscribe { job: job.clone(), start, again: false });
+        let fresh = Subscribed { start, seam: None, is_confirmed: false };
+        entry.subscribed = Some(Subscribed { start, ..entry.subscribed.unwrap_or(fresh) });
+        let ask = Ask::Subscribe { job: job.clone(), start, again: false, asks_rest: false };
+        let request = self.requests.add(ask);
         self.send_waiting(now);
         self.settle(now);
         Ok(request)

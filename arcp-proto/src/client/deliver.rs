@@ -4,9 +4,9 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
 use crate::client::ClientEndpoint;
-use crate::client::jobs::{HeldEvent, Submitted};
+use crate::client::jobs::{HeldEvent, Job, Submitted};
 use crate::client::output::{ClientEvent, RequestError, RequestId};
-use crate::client::requests::{Ask, Kind};
+use crate::client::requests::{Ask, Kind, Subscription};
 use crate::error::ErrorCode;
 use crate::id::JobId;
 use crate::time::Now;
@@ -239,7 +239,7 @@ impl ClientEndpoint {
         self.event(ClientEvent::CancelAcknowledged { request, cancelled: Box::new(cancelled) });
     }
 
-    pub(super) fn on_subscribed(&mut self, envelope: &Envelope<'_>) {
+    pub(super) fn on_subscribed(&mut self, now: Now, envelope: &Envelope<'_>) {
         let Ok(mut subscribed) = Subscribed::read(&envelope.payload) else {
             self.ignored += 1;
             return;
@@ -249,37 +249,53 @@ impl ClientEndpoint {
             .answered_request(envelope)
             .or_else(|| self.guessed_request(envelope, &[Kind::Subscribe], &[Kind::Subscribe], named, None));
         let asked = request.and_then(|request| match self.requests.get(request)? {
-            Ask::Subscribe { job, again, .. } => Some((request, job.clone(), *again)),
+            Ask::Subscribe { job, again, asks_rest, .. } => Some((request, job.clone(), *again, *asks_rest)),
             Ask::Submit { .. } | Ask::Cancel { .. } => None,
         });
-        let Some((request, job, again)) = asked else {
+        let Some((request, job, again, asks_rest)) = asked else {
             self.ignored += 1;
             return;
         };
         self.backoff.progress();
-        self.requests.close(request);
         subscribed.job_id = Some(job.clone());
-        let mut is_first = again;
+        let ended = subscribed.current_status.as_deref().and_then(FinalStatus::parse);
+        let mut end_follows = asks_rest;
+        let mut pos = None;
         if let Some(entry) = self.jobs.find_mut(job.as_str()) {
+            pos = Some(entry.pos);
             entry.trace = entry.trace.take().or_else(|| subscribed.trace_id.clone());
+            end_follows |= entry.submitted.is_some();
             if let Some(start) = &mut entry.subscribed {
-                is_first |= entry.submitted.is_none() && start.seam.is_none();
+                end_follows |= start.is_confirmed;
+                start.is_confirmed = true;
                 start.seam = start.seam.or(subscribed.subscribed_from);
             }
         }
-        let status = subscribed.current_status.as_deref().and_then(FinalStatus::parse);
-        // A job that had ended and of which nothing is replayed says nothing more. One that was followed already still
-        // says its end.
-        let is_over = is_first && !subscribed.replayed;
-        if !again {
-            self.event(ClientEvent::Subscribed {
-                request,
-                job: job.clone(),
-                subscribed: Box::new(subscribed),
-            });
+        if let (Some(status), false, Some(pos)) = (ended, subscribed.replayed, pos) {
+            // A reply may overtake the end of a job that was followed already.
+            if !end_follows && self.is_core() && self.requests.was_repeated(request) {
+                // So it may if an earlier copy of the request took effect. Asking for the rest makes it certain.
+                self.requests.ask_rest(request, Subscription::HistoryFromPos(pos));
+                return self.send_waiting(now);
+            }
+            subscribed.replayed = end_follows;
+            if !end_follows {
+                self.over_already(now, &job, status, again);
+            }
         }
-        if let (Some(status), true) = (status, is_over) {
-            self.job_ended(&job, Some(status));
+        self.requests.close(request);
+        if !again {
+            let subscribed = Box::new(subscribed);
+            self.event(ClientEvent::Subscribed { request, job, subscribed });
+        }
+    }
+
+    /// A job that had ended and of which nothing is replayed says nothing more.
+    fn over_already(&mut self, now: Now, job: &JobId, status: FinalStatus, was_told: bool) {
+        let is_wanted = was_told && self.jobs.find(job.as_str()).is_some_and(|job| !job.abandoned);
+        self.job_ended(job, Some(status));
+        if is_wanted {
+            self.event(ended_unseen(now, job, status, None));
         }
     }
 
@@ -305,7 +321,11 @@ impl ClientEndpoint {
                 self.give_up_job(now, &job, error);
             }
             Some(Ask::Subscribe { job, again: false, .. }) => {
-                if self.jobs.find(job.as_str()).is_some_and(|job| job.submitted.is_none()) {
+                let is_followed = |job: &Job| {
+                    job.submitted.is_some()
+                        || job.subscribed.is_some_and(|subscribed| subscribed.is_confirmed)
+                };
+                if self.jobs.find(job.as_str()).is_some_and(|job| !is_followed(job)) {
                     self.jobs.remove(job.as_str());
                 }
                 self.event(ClientEvent::Rejected { request, error });
@@ -334,19 +354,7 @@ impl ClientEndpoint {
         let is_wanted = self.jobs.find(job.as_str()).is_some_and(|job| !job.abandoned);
         self.job_ended(job, Some(FinalStatus::Error));
         if is_wanted {
-            let ended = Box::new(Ended {
-                job_id: Some(job.clone()),
-                pos: None,
-                status: FinalStatus::Error,
-                raw_status: None,
-                result: None,
-                result_id: None,
-                result_size: None,
-                summary: None,
-                completed_at: Some(now.unix),
-                error: Some(error),
-            });
-            self.event(ClientEvent::JobEnded { job: job.clone(), seq: None, ended });
+            self.event(ended_unseen(now, job, FinalStatus::Error, Some(error)));
         }
     }
 
@@ -354,4 +362,21 @@ impl ClientEndpoint {
     pub(super) fn trace_of(&self, job: &JobId) -> Option<String> {
         self.jobs.find(job.as_str())?.trace.clone()
     }
+}
+
+/// The end of a job whose own words are not to be had.
+fn ended_unseen(now: Now, job: &JobId, status: FinalStatus, error: Option<ErrorPayload>) -> ClientEvent {
+    let ended = Box::new(Ended {
+        job_id: Some(job.clone()),
+        pos: None,
+        status,
+        raw_status: None,
+        result: None,
+        result_id: None,
+        result_size: None,
+        summary: None,
+        completed_at: Some(now.unix),
+        error,
+    });
+    ClientEvent::JobEnded { job: job.clone(), seq: None, ended }
 }

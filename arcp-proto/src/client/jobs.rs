@@ -65,6 +65,8 @@ pub(super) struct Subscribed {
     pub(super) start: Subscription,
     /// Origin number of the seam, once known.
     pub(super) seam: Option<u64>,
+    /// The session has acknowledged it.
+    pub(super) is_confirmed: bool,
 }
 
 /// Events of one job that wait for its `job.accepted`.
@@ -205,6 +207,9 @@ impl Jobs {
     pub(super) fn start_over(&mut self) {
         self.live.retain(|_, job| !job.abandoned && !job.is_other);
         self.unwanted.clear();
+        for subscribed in self.live.values_mut().filter_map(|job| job.subscribed.as_mut()) {
+            subscribed.is_confirmed = false;
+        }
         self.others = 0;
     }
 

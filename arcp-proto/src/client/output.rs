@@ -115,8 +115,9 @@ pub enum ClientEvent {
         /// What the runtime said.
         cancelled: Box<Cancelled>,
     },
-    /// A subscribe was acknowledged; the job's events follow. Some runtimes send old events first. Of a job that had
-    /// ended (`current_status`) and of which nothing is replayed, nothing follows.
+    /// A subscribe was acknowledged; the job's events follow. Some runtimes send old events first. If the job had ended
+    /// (`current_status` is a final status) and nothing is `replayed`, nothing follows; `replayed` is also set where
+    /// only its end is still to come.
     Subscribed {
         /// The subscribe.
         request: RequestId,

@@ -58,7 +58,7 @@ impl ClientEndpoint {
                 match other {
                     "job.accepted" => self.on_accepted(now, envelope),
                     "job.cancelled" => self.on_cancelled(envelope),
-                    "job.subscribed" => self.on_subscribed(envelope),
+                    "job.subscribed" => self.on_subscribed(now, envelope),
                     "session.ping" => self.answer_ping(now, envelope),
                     "session.pong" => {}
                     "session.error" => self.on_session_error(now, envelope),

@@ -128,8 +128,9 @@ pub(super) enum Ask {
     Submit { submit: Arc<Submit>, trace: TraceId, again: Option<JobId> },
     /// A job to stop.
     Cancel { job: JobId, reason: Option<String> },
-    /// A job to follow. `again`: the application was told already.
-    Subscribe { job: JobId, start: Subscription, again: bool },
+    /// A job to follow. `again`: the application was told already. `asks_rest`: it is asked a second time because it
+    /// was not certain whether anything follows; at least the end does.
+    Subscribe { job: JobId, start: Subscription, again: bool, asks_rest: bool },
 }
 
 impl Ask {
@@ -297,6 +298,19 @@ impl Requests {
                 *job = new.clone();
             }
         }
+    }
+
+    /// Whether the request was sent more than once, so that an earlier copy may have taken effect.
+    pub(super) fn was_repeated(&self, id: RequestId) -> bool {
+        self.open.get(&id).is_some_and(|request| request.ids.len() > 1)
+    }
+
+    /// Sends a subscribe again, for what lies behind `from`.
+    pub(super) fn ask_rest(&mut self, id: RequestId, from: Subscription) {
+        if let Some(Request { ask: Ask::Subscribe { start, asks_rest, .. }, .. }) = self.open.get_mut(&id) {
+            (*start, *asks_rest) = (from, true);
+        }
+        self.again(id);
     }
 
     /// Lets the open subscribe of this job start elsewhere; whether there is one is returned.

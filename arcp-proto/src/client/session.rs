@@ -234,7 +234,7 @@ impl ClientEndpoint {
                 (_, Subscription::Live, Some(seam)) => Subscription::HistoryFromSeq(seam),
                 (_, start, _) => start,
             };
-            Some(Ask::Subscribe { job: job.id.clone(), start, again: true })
+            Some(Ask::Subscribe { job: job.id.clone(), start, again: true, asks_rest: false })
         };
         let asks: Vec<Ask> = self.jobs.iter().filter_map(wanted).collect();
         for ask in asks {

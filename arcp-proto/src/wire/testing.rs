@@ -109,7 +109,7 @@ pub(crate) fn hostile_vectors() -> Vec<Vector> {
         .collect()
 }
 
-fn input_of(line: &Value) -> Option<Vec<u8>> {
+pub(crate) fn input_of(line: &Value) -> Option<Vec<u8>> {
     if let Some(parts) = line["input_gen"].as_array() {
         let mut input = Vec::new();
         for part in parts {

@@ -7,7 +7,7 @@ use std::format;
 use serde_json::{Value, json};
 
 use super::peer::{JOB, World, job};
-use crate::client::{ClientState, Submission, Subscription};
+use crate::client::{ClientEvent, ClientState, Submission, Subscription};
 use crate::config::ClientConfig;
 use crate::error::ApiMisuse;
 use crate::feature::{Feature, Features};
@@ -317,4 +317,52 @@ fn requests_without_an_answer() {
     assert_eq!(world.told(), ["accepted 1 job_2"]);
     world.say_of("job_2", "job.accepted", None, json!({"job_id": "job_2", "request_id": second["id"]}));
     assert!(world.told().is_empty());
+}
+
+#[test]
+fn whether_anything_follows_a_finished_job_is_said() {
+    let over =
+        |frame: &Value| json!({"request_id": frame["id"], "current_status": "success", "replayed": false});
+    let replayed = |world: &World| {
+        let told = world.events.iter().find_map(|event| match event {
+            ClientEvent::Subscribed { subscribed, .. } => Some(subscribed.replayed),
+            _ => None,
+        });
+        told.unwrap()
+    };
+    let mut world = World::core().with_job();
+    for id in ["job_S", JOB] {
+        world.client.subscribe(world.now, &job(id), Subscription::Live).unwrap();
+        world.drain();
+        let frame = world.next("job.subscribe");
+        world.say_of(id, "job.subscribed", None, over(&frame));
+        // The end of a job of this session is still on its way.
+        assert_eq!(replayed(&world), id == JOB);
+        world.told();
+    }
+    world.log("job_S", 1, 1);
+    world.end(JOB, 2, 1);
+    assert_eq!(world.told(), [format!("ended {JOB} 2 success")]);
+}
+
+#[test]
+fn a_second_subscribe_that_fails_leaves_the_first() {
+    let mut world = World::core();
+    world.connect();
+    world.told();
+    for _ in 0..2 {
+        world.client.subscribe(world.now, &job("job_S"), Subscription::Live).unwrap();
+        world.drain();
+    }
+    let first = world.next("job.subscribe");
+    world.say_of(
+        "job_S",
+        "job.subscribed",
+        None,
+        json!({"request_id": first["id"], "current_status": "running"}),
+    );
+    world.pass(SECOND * 10);
+    world.log("job_S", 1, 1);
+    assert_eq!(world.told(), ["subscribed 0 job_S", "rejected 1 TimedOut", "event job_S 1 log"]);
+    assert!(world.sent.iter().all(|frame| frame["type"] != "job.unsubscribe"));
 }

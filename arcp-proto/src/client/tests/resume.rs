@@ -476,3 +476,25 @@ fn a_session_of_an_earlier_process_is_continued() {
     world.welcome(&hello, NEXT_SESSION);
     assert_eq!(world.told(), [format!("connected {NEXT_SESSION} resumed=false")]);
 }
+
+#[test]
+fn a_repeated_subscribe_does_not_miss_an_end_that_its_answer_overtakes() {
+    let mut world = World::core();
+    world.connect();
+    world.client.subscribe(world.now, &job("job_S"), Subscription::Live).unwrap();
+    world.drain();
+    world.log("job_S", 1, 5);
+    let hello = world.reopen();
+    world.told();
+    world.welcome(&hello, SESSION);
+    world.told();
+    let over = |request: &Value| json!({"request_id": request["id"], "current_status": "success", "replayed": false});
+    let second = world.next("job.subscribe");
+    world.say_of("job_S", "job.subscribed", None, over(&second));
+    assert!(world.told().is_empty());
+    let third = world.next("job.subscribe");
+    assert_eq!(third["payload"], json!({"job_id": "job_S", "history": true, "from_pos": 5}));
+    world.say_of("job_S", "job.subscribed", None, over(&third));
+    world.end("job_S", 2, 6);
+    assert_eq!(world.told(), ["subscribed 0 job_S", "ended job_S 2 success"]);
+}

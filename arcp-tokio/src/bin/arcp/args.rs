@@ -53,17 +53,14 @@ pub(crate) struct Serve {
     pub(crate) stdio: bool,
 
     /// Admit whoever presents TOKEN, as PRINCIPAL; split at the last `=`. May be given many times. Other users of this
-    /// machine can read it; --token-file and ARCP_TOKENS keep it from them.
+    /// machine can read it; --token-file and the environment variable ARCP_TOKENS (several with spaces between) keep it
+    /// from them.
     #[arg(long, value_name = "TOKEN=PRINCIPAL")]
     pub(crate) token: Vec<String>,
 
     /// A file with one TOKEN=PRINCIPAL on each line. Blank lines and lines that begin with # are passed over.
     #[arg(long, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
-
-    /// More of them, with spaces between.
-    #[arg(long = "tokens-from-environment", env = "ARCP_TOKENS", hide_env_values = true, hide = true)]
-    pub(crate) tokens: Option<String>,
 
     /// Listen beyond this machine although everything, tokens included, travels in plain text.
     #[arg(long)]

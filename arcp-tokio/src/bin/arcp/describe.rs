@@ -1,0 +1,175 @@
+//! Events, results and errors in words for people. Everything a peer wrote is escaped here.
+
+use std::fmt::Write;
+
+use arcp_driver::{ClientError, ClosedReason, Connected, ErrorPayload, EventBody, JobError, JobEvent, LogLevel};
+use arcp_driver::{EventKind, RequestError};
+
+use crate::text::{count, escape, shortened};
+use crate::timeline::Tone;
+
+/// How much of a chunk is shown.
+const PREVIEW: usize = 56;
+
+/// What a line of the timeline says of an event.
+pub(crate) struct Described {
+    pub(crate) tone: Tone,
+    pub(crate) label: String,
+    pub(crate) text: String,
+}
+
+/// An event in words.
+pub(crate) fn event(event: &JobEvent) -> Described {
+    let (tone, text) = match event.body() {
+        Ok(body) => words(&body),
+        Err(why) => (Tone::Bad, why.to_string()),
+    };
+    let label = match event.kind() {
+        EventKind::ResultChunk => "chunk".to_owned(),
+        EventKind::ArtifactRef => "artifact".to_owned(),
+        EventKind::ToolCall => "tool".to_owned(),
+        EventKind::ToolResult => "result".to_owned(),
+        kind => escape(kind.as_str()),
+    };
+    Described { tone, label, text: escape(&text) }
+}
+
+fn words(body: &EventBody) -> (Tone, String) {
+    match body {
+        EventBody::Log { level, message, attributes } => {
+            let mut text = format!("{:<5}  {message}", level.as_str());
+            append(&mut text, attributes.as_ref().map(arcp_driver::RawJson::as_str));
+            (log_tone(*level), text)
+        }
+        EventBody::Thought { text } => (Tone::Dim, text.clone()),
+        EventBody::ToolCall { tool, args, .. } => (Tone::Calm, format!("{tool} {}", args.as_str())),
+        EventBody::ToolResult { result: Ok(value), .. } => (Tone::Calm, value.as_str().to_owned()),
+        EventBody::ToolResult { result: Err(failure), .. } => {
+            (Tone::Bad, format!("{}: {}", failure.code, failure.message))
+        }
+        EventBody::Status { phase, message, details } => {
+            let mut text = phase.clone();
+            append(&mut text, message.as_deref());
+            append(&mut text, details.as_ref().map(arcp_driver::RawJson::as_str));
+            (Tone::Calm, text)
+        }
+        EventBody::CredentialRotated { id, .. } => {
+            (Tone::Calm, format!("credential {} was replaced", id.as_deref().unwrap_or("without id")))
+        }
+        EventBody::Metric { name, value, unit, dimensions } => {
+            let mut text = format!("{name} = {}", value.as_str());
+            append(&mut text, unit.as_deref());
+            for (name, value) in dimensions {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "  {name}={value}");
+            }
+            (Tone::Odd, text)
+        }
+        EventBody::ArtifactRef { uri, artifact_id, content_type, byte_size, .. } => {
+            let mut text = uri.as_deref().or(artifact_id.as_deref()).unwrap_or("without address").to_owned();
+            append(&mut text, content_type.as_deref());
+            append(&mut text, byte_size.map(|bytes| count(bytes, "byte")).as_deref());
+            (Tone::Data, text)
+        }
+        EventBody::Delegate { agent, child_job_id, .. } => {
+            let mut text = agent.clone();
+            append(&mut text, child_job_id.as_ref().map(arcp_driver::JobId::as_str));
+            (Tone::Calm, text)
+        }
+        EventBody::Progress { current, total, units, message } => {
+            let mut text = current.as_str().to_owned();
+            if let Some(total) = total {
+                let _ = write!(text, " of {}", total.as_str());
+            }
+            if let Some(units) = units {
+                let _ = write!(text, " {units}");
+            }
+            append(&mut text, message.as_deref());
+            (Tone::Progress, text)
+        }
+        EventBody::ResultChunk(chunk) => {
+            let size = u64::try_from(chunk.data.len()).unwrap_or(u64::MAX);
+            let mut text = format!("{}  {}", chunk.chunk_seq, count(size, "byte"));
+            let line = chunk.data.lines().find(|line| !line.trim().is_empty());
+            if let Some(line) = line.filter(|_| chunk.encoding.as_str() == "utf8") {
+                let _ = write!(text, "  “{}”", shortened(line.trim(), PREVIEW));
+            }
+            if !chunk.more {
+                text.push_str("  (the last)");
+            }
+            (Tone::Data, text)
+        }
+        EventBody::Omitted { bytes } => (Tone::Dim, format!("{}, too large for this connection", count(*bytes, "byte"))),
+        EventBody::Other(body) => (Tone::Plain, body.as_str().to_owned()),
+        _ => (Tone::Plain, String::new()),
+    }
+}
+
+fn append(text: &mut String, more: Option<&str>) {
+    if let Some(more) = more {
+        if !text.is_empty() {
+            text.push_str("  ");
+        }
+        text.push_str(more);
+    }
+}
+
+const fn log_tone(level: LogLevel) -> Tone {
+    match level {
+        LogLevel::Trace | LogLevel::Debug => Tone::Dim,
+        LogLevel::Info => Tone::Plain,
+        LogLevel::Warn => Tone::Odd,
+        LogLevel::Error => Tone::Bad,
+    }
+}
+
+/// Whom we are connected to.
+pub(crate) fn connected(connected: &Connected) -> String {
+    let name = connected.runtime_name.as_deref().unwrap_or("a runtime without a name");
+    let version = connected.runtime_version.as_deref().unwrap_or("");
+    let runtime = escape(format!("{name} {version}").trim());
+    let session = escape(connected.session_id.as_str());
+    if connected.resumed {
+        format!("resumed {session}; the numbers go on where they were cut")
+    } else {
+        format!("connected to {runtime}, {session}")
+    }
+}
+
+/// `CODE: message`.
+pub(crate) fn error(error: &ErrorPayload) -> String {
+    if error.message.is_empty() { error.code.clone() } else { format!("{}: {}", error.code, error.message) }
+}
+
+/// Why a request failed.
+pub(crate) fn client_error(error: &ClientError) -> String {
+    match error {
+        ClientError::Request(RequestError::Refused(refused)) => self::error(refused),
+        ClientError::Closed(reason) => closed(reason),
+        other => other.to_string(),
+    }
+}
+
+/// Why a session is over.
+pub(crate) fn closed(reason: &ClosedReason) -> String {
+    match reason {
+        ClosedReason::Requested => "the session was closed".into(),
+        ClosedReason::Unauthenticated(error) => {
+            format!("the runtime does not accept the token ({})", self::error(error))
+        }
+        ClosedReason::TakenOver => "another connection has taken the session over".into(),
+        ClosedReason::Refused(error) => format!("the runtime refused the session ({})", self::error(error)),
+        ClosedReason::GaveUp => "the connection was lost and could not be made again".into(),
+    }
+}
+
+/// Why a job has no result.
+pub(crate) fn job_error(error: &JobError) -> String {
+    match error {
+        JobError::Failed { status, error: Some(error) } => {
+            format!("the job ended as {}: {}", status.as_str(), self::error(error))
+        }
+        JobError::Closed(reason) => closed(reason),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,178 @@
+//! One JSON object per line, for programs.
+
+use std::io::{self, Write};
+
+use arcp_driver::{Connected, ErrorPayload, Job, JobError, JobEvent, JobOutput, RawJson, UnixTime};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// Writes a line and sees that it goes out.
+fn say(object: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, object)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// A peer's JSON as it was sent, so that no number changes, and without line ends, which are only white space in it.
+fn raw(json: &RawJson) -> io::Result<Box<RawValue>> {
+    Ok(RawValue::from_string(json.as_str().replace(['\n', '\r'], " "))?)
+}
+
+fn time(time: Option<UnixTime>) -> Option<String> {
+    time.map(|time| String::from_utf8_lossy(&time.to_rfc3339()).into_owned())
+}
+
+/// The session stands.
+pub(crate) fn connected(connected: &Connected) -> io::Result<()> {
+    say(&json!({
+        "type": "connected",
+        "session_id": connected.session_id.as_str(),
+        "resumed": connected.resumed,
+        "runtime": { "name": connected.runtime_name, "version": connected.runtime_version },
+    }))
+}
+
+/// The connection is lost.
+pub(crate) fn disconnected() -> io::Result<()> {
+    say(&json!({ "type": "disconnected" }))
+}
+
+/// An attempt to connect failed.
+pub(crate) fn connect_failed(why: &str) -> io::Result<()> {
+    say(&json!({ "type": "connect_failed", "message": why }))
+}
+
+/// Something the user should know.
+pub(crate) fn notice(message: &str) -> io::Result<()> {
+    say(&json!({ "type": "notice", "message": message }))
+}
+
+/// The job is accepted.
+pub(crate) fn accepted(job: &Job) -> io::Result<()> {
+    let accepted = job.accepted();
+    say(&json!({
+        "type": "accepted",
+        "job_id": job.id().as_str(),
+        "agent": accepted.agent,
+        "accepted_at": time(accepted.accepted_at),
+        "trace_id": accepted.trace_id,
+    }))
+}
+
+/// Something happened in the job.
+pub(crate) fn event(job: &Job, event: &JobEvent) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        job_id: &'a str,
+        kind: &'a str,
+        pos: Option<u64>,
+        ts: Option<String>,
+        body: Box<RawValue>,
+    }
+    say(&Line {
+        r#type: "event",
+        job_id: job.id().as_str(),
+        kind: event.kind().as_str(),
+        pos: event.position(),
+        ts: time(event.time()),
+        body: raw(event.raw())?,
+    })
+}
+
+/// The job has a result.
+pub(crate) fn result(job: &Job, output: &JobOutput) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        job_id: &'a str,
+        final_status: &'a str,
+        /// `json`, `text` or `base64`: how to read `result`.
+        encoding: &'a str,
+        result: Box<RawValue>,
+    }
+    let (encoding, result) = match output {
+        JobOutput::Value(value) => ("json", raw(value)?),
+        JobOutput::Text(text) => ("text", serde_json::value::to_raw_value(&**text)?),
+        JobOutput::Bytes(bytes) => ("base64", serde_json::value::to_raw_value(&base64(bytes))?),
+    };
+    say(&Line { r#type: "result", job_id: job.id().as_str(), final_status: "success", encoding, result })
+}
+
+/// The job has none.
+pub(crate) fn failure(job: &Job, error: &JobError) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        job_id: &'a str,
+        final_status: Option<&'a str>,
+        code: Option<&'a str>,
+        message: String,
+        retryable: Option<bool>,
+        details: Option<Box<RawValue>>,
+    }
+    let (status, payload): (_, Option<&ErrorPayload>) = match error {
+        JobError::Failed { status, error } => (Some(status.as_str()), error.as_deref()),
+        _ => (None, None),
+    };
+    say(&Line {
+        r#type: "error",
+        job_id: job.id().as_str(),
+        final_status: status,
+        code: payload.map(|payload| payload.code.as_str()),
+        message: payload.map_or_else(|| crate::describe::job_error(error), |payload| payload.message.clone()),
+        retryable: payload.map(ErrorPayload::is_retryable),
+        details: payload.and_then(|payload| payload.details.as_ref()).map(raw).transpose()?,
+    })
+}
+
+/// An event that cannot be had.
+pub(crate) fn missing(job: &Job, error: &JobError) -> io::Result<()> {
+    let range = match error {
+        JobError::Lost { from, to } => json!({ "from": from, "to": to }),
+        _ => Value::Null,
+    };
+    say(&json!({
+        "type": "missing",
+        "job_id": job.id().as_str(),
+        "message": error.to_string(),
+        "numbers": range,
+    }))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let wide = group.iter().fold(0_u32, |wide, byte| wide << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for index in 0..4 {
+            let digit = (wide >> (18 - 6 * index)) & 63;
+            // Six bits index the alphabet.
+            let digit = usize::try_from(digit).map_or(b'=', |digit| ALPHABET[digit]);
+            out.push(if index <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_in_rfc_4648() {
+        let table = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
+        for (bytes, text) in table {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0x00]), "//4A");
+    }
+
+    #[test]
+    fn a_peers_json_stays_on_its_line_and_keeps_its_digits() {
+        let pretty = RawJson::parse("{\r\n \"a\": 1.50000000000000000001\n}".to_owned()).unwrap();
+        assert_eq!(raw(&pretty).unwrap().get(), "{   \"a\": 1.50000000000000000001 }");
+    }
+}

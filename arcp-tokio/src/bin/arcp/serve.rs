@@ -1,0 +1,153 @@
+//! `arcp serve`: a runtime with the demo agents.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arcp_driver::listen::{ListenOptions, ServeError};
+use arcp_driver::{JobContext, Runtime};
+use arcp_tokio::serve::Server;
+
+use crate::agents::{self, Observer, Stage};
+use crate::args;
+use crate::failure::{Failure, warn};
+use crate::signals::Signals;
+use crate::text::escape;
+use crate::tokens::{Grant, grants};
+
+/// What the agents do, for `--help`.
+pub(crate) const AGENTS_HELP: &str = "\
+Agents:
+  echo    returns its input
+  count   {\"to\": N, \"delay_ms\": D} reports progress from 1 to N, returns N
+  report  {\"sections\": N, \"delay_ms\": D} writes a text with logs, progress and metrics;
+          report@2.0.0 streams it in chunks, report@1.0.0 returns it whole
+  sleep   {\"seconds\": S} sleeps; a cancel wakes it
+  fail    {\"message\": TEXT, \"code\": CODE} fails
+
+Ctrl-C or SIGTERM says goodbye to every client and ends; a second one ends at once.";
+
+/// A server about to start.
+pub(crate) struct Plan {
+    place: Place,
+    grants: Vec<Grant>,
+    quiet: bool,
+}
+
+enum Place {
+    Listen { address: String, beyond_loopback: bool },
+    Stdio,
+}
+
+impl Plan {
+    pub(crate) fn new(arguments: args::Serve) -> Result<Self, Failure> {
+        let environment = match std::env::var("ARCP_TOKENS") {
+            Ok(text) => Some(text),
+            Err(std::env::VarError::NotPresent) => None,
+            Err(std::env::VarError::NotUnicode(_)) => return Err(Failure::usage("ARCP_TOKENS must be UTF-8")),
+        };
+        let grants = grants(&arguments.token, arguments.token_file.as_deref(), environment.as_deref())?;
+        let place = if arguments.stdio {
+            Place::Stdio
+        } else {
+            Place::Listen {
+                address: arguments.listen,
+                beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
+            }
+        };
+        Ok(Self { place, grants, quiet: arguments.quiet })
+    }
+
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        let signals = Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
+        let mut builder = Runtime::builder();
+        for Grant { token, principal } in &self.grants {
+            builder = builder.bearer(token, principal.as_str());
+        }
+        let builder = agents::add(builder, &observer(self.quiet));
+        let runtime = builder.build().map_err(Failure::usage)?;
+        match self.place {
+            Place::Listen { address, beyond_loopback } => {
+                listen(runtime, &address, beyond_loopback, self.quiet, signals).await
+            }
+            Place::Stdio => stdio(runtime, signals).await,
+        }
+    }
+}
+
+async fn listen(
+    runtime: Runtime,
+    address: &str,
+    beyond_loopback: bool,
+    quiet: bool,
+    mut signals: Signals,
+) -> Result<ExitCode, Failure> {
+    let options = ListenOptions { allow_plaintext_beyond_loopback: beyond_loopback, ..ListenOptions::default() };
+    let server = Server::bind_with(address, options).await.map_err(|error| match error {
+        ServeError::BeyondLoopback { .. } => Failure::usage(format!(
+            "{error}; --unsafe-plaintext-beyond-loopback overrides that"
+        )),
+        error => Failure::error(error),
+    })?;
+    if !quiet {
+        warn(&format!("listening on {}", server.url()));
+    }
+    let mut serving = server.start(runtime);
+    tokio::select! {
+        end = serving.wait() => {
+            end.map_err(Failure::error)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        () = signals.next() => {}
+    }
+    if !quiet {
+        warn("shutting down; once more to end at once");
+    }
+    tokio::select! {
+        () = serving.shut_down() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => Err(Failure::error("ended at once, without waiting for the clients")),
+    }
+}
+
+#[cfg(unix)]
+async fn stdio(runtime: Runtime, mut signals: Signals) -> Result<ExitCode, Failure> {
+    use arcp_driver::TransportKind;
+    use arcp_driver::lines::RUNTIME_LINE_LIMIT;
+
+    let transport = arcp_tokio::stdio::own_stdio(RUNTIME_LINE_LIMIT)
+        .map_err(|error| Failure::error(format!("cannot take over standard input and output: {error}")))?;
+    let handle = arcp_tokio::serve::start(runtime);
+    // A task of its own: it still has the goodbye to write when the shutdown below has begun.
+    let connection = tokio::spawn(handle.accept(transport, TransportKind::Lines));
+    let asked = async {
+        tokio::select! {
+            _ = connection => {}
+            () = signals.next() => {}
+        }
+    };
+    asked.await;
+    tokio::select! {
+        () = handle.shut_down() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => Err(Failure::error("ended at once, without waiting for the client")),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stdio(_: Runtime, _: Signals) -> Result<ExitCode, Failure> {
+    Err(Failure::error("--stdio works on Unix only"))
+}
+
+/// Says on standard error what becomes of each job.
+fn observer(quiet: bool) -> Observer {
+    Arc::new(move |job: &JobContext, stage: Stage<'_>| {
+        if quiet {
+            return;
+        }
+        let what = match stage {
+            Stage::Started => format!("started for {}", escape(job.principal())),
+            Stage::Succeeded => "succeeded".to_owned(),
+            Stage::Failed(error) => format!("failed: {error}"),
+            Stage::Stopped => "stopped".to_owned(),
+        };
+        warn(&format!("{} {} {what}", job.job_id(), job.agent().as_str()));
+    })
+}
