@@ -15,9 +15,9 @@ use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::JobKey;
 use arcp_proto::runtime::{AgentInput, StartJob, StopReason};
 use arcp_proto::trace::TraceId;
+use arcp_proto::wire::RawJson;
 use arcp_proto::wire::emission::ToolError;
 use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
-use arcp_proto::wire::RawJson;
 use serde::Serialize;
 
 use crate::queue::{Send, Sender};
@@ -65,7 +65,10 @@ impl JobContext {
     /// What the agent is given, and its input.
     pub(crate) fn new(start: StartJob, queue: Sender<AgentInput>, control: Arc<Control>) -> (Self, RawJson) {
         let StartJob { job: _, key, agent, input, trace_id, principal, frame_limit } = start;
-        (Self { job: Arc::new(Inner { key, agent, trace_id, principal, frame_limit, queue, control }) }, input)
+        (
+            Self { job: Arc::new(Inner { key, agent, trace_id, principal, frame_limit, queue, control }) },
+            input,
+        )
     }
 
     /// The job's id; `Display` writes the text on the wire.
@@ -158,7 +161,9 @@ impl JobContext {
 
     /// Says what a tool returned.
     pub fn tool_result<T: Serialize + ?Sized>(&self, call_id: &str, result: &T) -> Emit<'_> {
-        self.emit_checked(encode("result", result).and_then(|result| Emission::tool_result(call_id, Ok(&result))))
+        self.emit_checked(
+            encode("result", result).and_then(|result| Emission::tool_result(call_id, Ok(&result))),
+        )
     }
 
     /// Says that a tool failed. The job goes on.
@@ -230,7 +235,8 @@ impl fmt::Debug for JobContext {
 }
 
 fn encode<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<RawJson, ApiMisuse> {
-    RawJson::encode(value).map_err(|error| ApiMisuse::OutOfRange(format!("`{name}` cannot be sent: {error}").into()))
+    RawJson::encode(value)
+        .map_err(|error| ApiMisuse::OutOfRange(format!("`{name}` cannot be sent: {error}").into()))
 }
 
 /// An event on its way into the job's queue.
@@ -251,7 +257,9 @@ impl Future for Emit<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Refused(misuse) => Poll::Ready(misuse.take().map_or(Ok(()), Err)),
-            State::Waiting(send) => Poll::Ready(ready!(Pin::new(send).poll(cx)).map_err(|_| ApiMisuse::JobEnded)),
+            State::Waiting(send) => {
+                Poll::Ready(ready!(Pin::new(send).poll(cx)).map_err(|_| ApiMisuse::JobEnded))
+            }
         }
     }
 }

@@ -88,6 +88,9 @@ impl Job {
 
     /// Asks the runtime to cancel the job. Resolves when the runtime has answered; the job's end follows as an event does.
     ///
+    /// The answer comes behind events that are on their way already. Where more than a client's limit of them wait unread,
+    /// nothing is read, the answer neither: then take the future that `IntoFuture` makes, go on reading, and await it last.
+    ///
     /// ```no_run
     /// # async fn example(mut job: arcp_driver::Job) -> Result<(), Box<dyn std::error::Error>> {
     /// job.cancel().reason("no longer needed").await?;

@@ -332,8 +332,13 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_ends_the_connection() {
         let (mut client, mut runtime) = pair();
-        assert!(send(&mut client, &"x".repeat(RUNTIME_FRAME + 1)) && send(&mut client, "y") && flush(&mut client));
-        assert!(matches!(next(&mut runtime), Poll::Ready(Some(Err(TransportError::TooLarge { limit: RUNTIME_FRAME })))));
+        assert!(
+            send(&mut client, &"x".repeat(RUNTIME_FRAME + 1)) && send(&mut client, "y") && flush(&mut client)
+        );
+        assert!(matches!(
+            next(&mut runtime),
+            Poll::Ready(Some(Err(TransportError::TooLarge { limit: RUNTIME_FRAME })))
+        ));
         assert!(matches!(next(&mut runtime), Poll::Ready(None)));
     }
 }

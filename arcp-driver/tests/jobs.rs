@@ -48,10 +48,17 @@ fn typed_agents_read_their_input_or_refuse_it() {
     world.run(async move {
         let ask = Ask { words: vec!["a".into(), "b".into()] };
         assert_eq!(client.submit("count").input(&ask).await.unwrap().result::<usize>().await.unwrap(), 2);
-        let error = client.submit("count").input(&json!({"words": 7})).await.unwrap().result_raw().await.unwrap_err();
-        let JobError::Failed { status: FinalStatus::Error, error: Some(error) } = error else { panic!("{error:?}") };
+        let error =
+            client.submit("count").input(&json!({"words": 7})).await.unwrap().result_raw().await.unwrap_err();
+        let JobError::Failed { status: FinalStatus::Error, error: Some(error) } = error else {
+            panic!("{error:?}")
+        };
         assert_eq!(error.code, "INVALID_REQUEST");
-        assert!(error.message.starts_with("the input does not fit the agent: invalid type: integer `7`"), "{}", error.message);
+        assert!(
+            error.message.starts_with("the input does not fit the agent: invalid type: integer `7`"),
+            "{}",
+            error.message
+        );
     });
 }
 
@@ -84,10 +91,22 @@ fn events_come_in_the_order_in_which_they_were_said() {
         events
     });
     let kinds: Vec<&str> = events.iter().map(|event| event.kind().as_str()).collect();
-    assert_eq!(kinds, [
-        "status", "log", "thought", "tool_call", "tool_result", "tool_result", "metric", "metric", "artifact_ref",
-        "x-vendor.acme.thing", "progress",
-    ]);
+    assert_eq!(
+        kinds,
+        [
+            "status",
+            "log",
+            "thought",
+            "tool_call",
+            "tool_result",
+            "tool_result",
+            "metric",
+            "metric",
+            "artifact_ref",
+            "x-vendor.acme.thing",
+            "progress",
+        ]
+    );
     let positions: Vec<_> = events.iter().map(|event| event.position().unwrap()).collect();
     assert_eq!(positions, (1..=11).collect::<Vec<u64>>());
     assert!(matches!(events[7].body().unwrap(), EventBody::Metric { value, .. } if value.as_str() == "-1.5"));
@@ -142,8 +161,13 @@ fn a_panic_ends_its_own_job_only() {
     world.run(async move {
         for after in [0, 3] {
             let mut job = client.submit("bomb").input(&after).await.unwrap();
-            let JobError::Failed { error: Some(error), .. } = job.result::<()>().await.unwrap_err() else { panic!() };
-            assert_eq!((error.code.as_str(), error.message.as_str()), ("INTERNAL_ERROR", "the agent panicked"));
+            let JobError::Failed { error: Some(error), .. } = job.result::<()>().await.unwrap_err() else {
+                panic!()
+            };
+            assert_eq!(
+                (error.code.as_str(), error.message.as_str()),
+                ("INTERNAL_ERROR", "the agent panicked")
+            );
         }
         assert_eq!(client.submit("echo").input(&1).await.unwrap().result::<i32>().await.unwrap(), 1);
     });
@@ -155,18 +179,30 @@ fn an_agents_own_error_arrives() {
     let agent = |_: JobContext, text: String| async move {
         let number: i32 = text.parse()?;
         if number < 0 {
-            return Err(AgentError::new("below zero").code(ErrorCode::PermissionDenied).agent_code("number.negative"));
+            return Err(AgentError::new("below zero")
+                .code(ErrorCode::PermissionDenied)
+                .agent_code("number.negative"));
         }
         Ok(number)
     };
     let (_runtime, client, _) = world.pair(Runtime::builder().agent("parse", agent));
     world.run(async move {
-        let fail = async |text: &str| match client.submit("parse").input(text).await.unwrap().result::<i32>().await {
+        let fail = async |text: &str| match client
+            .submit("parse")
+            .input(text)
+            .await
+            .unwrap()
+            .result::<i32>()
+            .await
+        {
             Err(JobError::Failed { error: Some(error), .. }) => *error,
             other => panic!("{other:?}"),
         };
         let error = fail("x").await;
-        assert_eq!((error.code.as_str(), error.message.as_str()), ("INTERNAL_ERROR", "invalid digit found in string"));
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str()),
+            ("INTERNAL_ERROR", "invalid digit found in string")
+        );
         let error = fail("-3").await;
         assert_eq!(error.code, "PERMISSION_DENIED");
         assert_eq!(error.details.unwrap().as_str(), r#"{"agent_code":"number.negative"}"#);
@@ -190,7 +226,9 @@ fn a_cancel_reaches_the_agent_and_ends_the_job() {
         job.next().await.unwrap().unwrap();
         job.cancel().reason("enough").await.unwrap();
         let last = job.next().await.unwrap().unwrap();
-        assert!(matches!(last.body().unwrap(), EventBody::Log { message, .. } if message == "stopped: enough"));
+        assert!(
+            matches!(last.body().unwrap(), EventBody::Log { message, .. } if message == "stopped: enough")
+        );
         let error = job.result::<Value>().await.unwrap_err();
         assert!(matches!(error, JobError::Failed { status: FinalStatus::Cancelled, .. }), "{error:?}");
     });
@@ -269,7 +307,10 @@ fn a_key_finds_the_same_job_again() {
         assert_eq!(again.id(), first.id());
         assert_eq!(again.result::<i32>().await.unwrap(), 1);
         let error = client.submit("once").input(&2).key("k").await.unwrap_err();
-        assert!(matches!(&error, ClientError::Request(_)) && error.to_string().contains("DUPLICATE_KEY"), "{error}");
+        assert!(
+            matches!(&error, ClientError::Request(_)) && error.to_string().contains("DUPLICATE_KEY"),
+            "{error}"
+        );
     });
     assert_eq!(runs.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
@@ -360,10 +401,51 @@ fn others_can_watch_from_the_beginning() {
         assert_eq!(watch.result::<String>().await.unwrap(), "done");
         let mut late = other.subscribe(job.id()).after(3).await.unwrap();
         assert_eq!(late.next().await.unwrap().unwrap().position(), Some(4));
-        let mut live = other.subscribe(job.id()).await.unwrap();
-        drop(late);
-        assert!(live.next().await.is_none() || live.result::<String>().await.is_ok());
-        drop(runtime);
+        drop((late, watch, runtime));
+    });
+}
+
+#[test]
+fn others_can_watch_from_now_on() {
+    let world = World::new();
+    let agent = |job: JobContext, _: ()| async move {
+        for number in 1..=3_u64 {
+            job.progress(number).await?;
+        }
+        job.stopping().await;
+        job.info("stopping").await?;
+        Ok(())
+    };
+    let (_runtime, client, switchboard) = world.pair(Runtime::builder().agent("waits", agent));
+    let other = world.client(switchboard);
+    world.run(async move {
+        let mut job = client.submit("waits").await.unwrap();
+        for _ in 0..3 {
+            job.next().await.unwrap().unwrap();
+        }
+        let mut watch = other.subscribe(job.id()).await.unwrap();
+        assert!(!watch.subscribed().replayed);
+        job.cancel().await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap().position(), Some(4));
+        assert!(watch.next().await.is_none());
+        assert!(matches!(
+            watch.result::<()>().await,
+            Err(JobError::Failed { status: FinalStatus::Cancelled, .. })
+        ));
+    });
+}
+
+#[test]
+fn a_job_that_is_over_says_so() {
+    let world = World::new();
+    let (_runtime, client, switchboard) = world.pair(Runtime::builder().agent("echo", echo));
+    let other = world.client(switchboard);
+    world.run(async move {
+        let mut job = client.submit("echo").await.unwrap();
+        job.result_raw().await.unwrap();
+        let mut watch = other.subscribe(job.id()).await.unwrap();
+        assert!(watch.next().await.is_none());
+        assert!(matches!(watch.result::<()>().await, Err(JobError::WasOver(FinalStatus::Success))));
     });
 }
 

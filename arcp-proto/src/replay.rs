@@ -81,6 +81,14 @@ impl Retention {
         self.extend(number, cost);
     }
 
+    /// Adds the next number in a block of its own, so that everything before it can be given up without it.
+    pub fn push_apart(&mut self, number: u64, cost: Cost) {
+        debug_assert_eq!(Some(number), self.last.checked_add(1), "numbers have no gaps");
+        self.total.add(cost);
+        self.blocks.push_back(Block { first: number, last: number, cost });
+        self.last = number;
+    }
+
     /// Adds every number above `last` up to and including `through`, which cost so much together. Without such a
     /// number nothing changes.
     #[inline]
@@ -219,6 +227,14 @@ mod tests {
         assert_eq!((range.floor(), range.last(), range.total()), (300, 300, NONE));
         range.push(301, bytes(7));
         assert_eq!((range.floor(), range.last(), range.total()), (300, 301, bytes(7)));
+    }
+
+    #[test]
+    fn what_is_pushed_apart_stays_when_all_before_it_goes() {
+        let mut range = filled(5, bytes(10));
+        range.push_apart(6, bytes(1));
+        assert!(range.evict(&RetentionLimit { bytes: 0, ..UNLIMITED }, 5));
+        assert_eq!((range.floor(), range.last(), range.total()), (5, 6, bytes(1)));
     }
 
     #[test]

@@ -210,7 +210,9 @@ impl<C: Connector, T: Timer> Driver<C, T> {
                     self.nobody_takes(now, seq);
                 }
             }
-            ClientEvent::Connected(connected) => self.view.tell(SessionEvent::Connected(Arc::from(connected))),
+            ClientEvent::Connected(connected) => {
+                self.view.tell(SessionEvent::Connected(Arc::from(connected)))
+            }
             ClientEvent::Disconnected => self.view.tell(SessionEvent::Disconnected),
             ClientEvent::Accepted { request, job, accepted } => self.accepted(now, request, job, accepted),
             ClientEvent::Rejected { request, error } => self.rejected(now, request, error),

@@ -135,10 +135,11 @@ impl Jobs {
         let id = FollowerId(self.next);
         self.next += 1;
         let follower = Follower { id, queue: sender, fresh: VecDeque::new() };
-        let job = self
-            .jobs
-            .entry(job.clone())
-            .or_insert_with(|| Job { followers: Vec::new(), requests: Vec::new(), has_fresh: false });
+        let job = self.jobs.entry(job.clone()).or_insert_with(|| Job {
+            followers: Vec::new(),
+            requests: Vec::new(),
+            has_fresh: false,
+        });
         job.requests.extend(request);
         job.followers.push(follower);
         Feed { id, queue }
@@ -167,8 +168,7 @@ impl Jobs {
         if !job.followers.is_empty() {
             return None;
         }
-        let unfollowed =
-            if job.requests.is_empty() { Unfollowed::Subscribed } else { Unfollowed::Submitted };
+        let unfollowed = if job.requests.is_empty() { Unfollowed::Subscribed } else { Unfollowed::Submitted };
         self.jobs.remove(&id);
         Some((id, unfollowed))
     }

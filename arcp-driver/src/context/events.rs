@@ -3,8 +3,8 @@
 use std::future::IntoFuture;
 
 use arcp_proto::error::ApiMisuse;
-use arcp_proto::wire::event::{Emission, LogLevel};
 use arcp_proto::wire::RawJson;
+use arcp_proto::wire::event::{Emission, LogLevel};
 use serde::Serialize;
 
 use super::{Emit, JobContext, Quantity, encode};
@@ -60,7 +60,9 @@ impl<'a> Progress<'a> {
 
     fn emission(self) -> Result<Emission, ApiMisuse> {
         match (&self.current, &self.total) {
-            (Quantity::Count(current), None) => Emission::progress_count(*current, None, self.units, self.message),
+            (Quantity::Count(current), None) => {
+                Emission::progress_count(*current, None, self.units, self.message)
+            }
             (Quantity::Count(current), Some(Quantity::Count(total))) => {
                 Emission::progress_count(*current, Some(*total), self.units, self.message)
             }

@@ -141,7 +141,10 @@ mod tests {
 
     #[test]
     fn results_are_read_in_whatever_form_they_came() {
-        assert_eq!(JobOutput::Value(RawJson::try_from("[1,2]").unwrap()).decode::<Vec<u8>>().unwrap(), [1, 2]);
+        assert_eq!(
+            JobOutput::Value(RawJson::try_from("[1,2]").unwrap()).decode::<Vec<u8>>().unwrap(),
+            [1, 2]
+        );
         assert_eq!(JobOutput::Text("long".into()).decode::<String>().unwrap(), "long");
         assert_eq!(JobOutput::Bytes(Bytes::from_static(b"\0\xff")).decode::<Vec<u8>>().unwrap(), [0, 255]);
         assert!(matches!(JobOutput::Text("long".into()).decode::<u8>(), Err(JobError::Decode(_))));

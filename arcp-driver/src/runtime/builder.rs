@@ -248,8 +248,13 @@ mod tests {
         assert_eq!(fault(Runtime::builder()), BuildError::AdmitsNobody);
         let open = || Runtime::builder().bearer("t", "alice");
         assert_eq!(fault(open().bearer("t", "bob")), BuildError::DuplicateToken("bob".into()));
-        assert_eq!(fault(open().agent("a@1", echo).agent("a@1", echo)), BuildError::DuplicateAgent("a@1".into()));
-        assert!(matches!(fault(open().agent("A", echo).bearer("t", "bob")), BuildError::Agent { name, .. } if name == "A"));
+        assert_eq!(
+            fault(open().agent("a@1", echo).agent("a@1", echo)),
+            BuildError::DuplicateAgent("a@1".into())
+        );
+        assert!(
+            matches!(fault(open().agent("A", echo).bearer("t", "bob")), BuildError::Agent { name, .. } if name == "A")
+        );
         assert!(open().agent("a@1", echo).agent("a@2", echo).agent("b", echo).build().is_ok());
     }
 }

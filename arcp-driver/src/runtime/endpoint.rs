@@ -68,7 +68,9 @@ impl<T: Timer> Endpoint<T> {
         loop {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Recovering(mut recovering) => match recovering.poll(cx)? {
-                    Poll::Ready(core) => self.state = State::Running(Box::new(Loop::new(core, recovering.parts))),
+                    Poll::Ready(core) => {
+                        self.state = State::Running(Box::new(Loop::new(core, recovering.parts)))
+                    }
                     Poll::Pending => {
                         self.state = State::Recovering(recovering);
                         return Poll::Pending;

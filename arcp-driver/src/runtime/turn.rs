@@ -147,7 +147,9 @@ impl<T: Timer> Loop<T> {
     }
 
     fn is_done(&self) -> bool {
-        self.connections.is_empty() && self.unanswered == 0 && (self.stopping || self.alone && self.jobs.is_empty())
+        self.connections.is_empty()
+            && self.unanswered == 0
+            && (self.stopping || self.alone && self.jobs.is_empty())
     }
 
     fn pass_time(&mut self, now: Now) -> bool {
@@ -194,12 +196,10 @@ impl<T: Timer> Loop<T> {
                     }
                 }
                 Output::Authenticate { id, credentials } => self.authenticate(now, id, credentials),
-                Output::Store { id, command } => {
-                    match self.store.submit(id, command) {
-                        Some(done) => self.core.handle_store(now, id, done),
-                        None => self.unanswered += 1,
-                    }
-                }
+                Output::Store { id, command } => match self.store.submit(id, command) {
+                    Some(done) => self.core.handle_store(now, id, done),
+                    None => self.unanswered += 1,
+                },
                 Output::StartJob(start) => self.start(now, *start),
                 Output::CancelJob { job, reason } => self.jobs.stop(job, reason),
                 Output::KillJob(job) => self.jobs.end(job),

@@ -95,7 +95,8 @@ impl World {
         assert!(at.since(Instant::ZERO) < PATIENCE, "the test is stuck");
         let step = at.since(clock.now.mono);
         clock.now = clock.now.after(step);
-        let (due, later) = std::mem::take(&mut clock.sleepers).into_iter().partition(|(when, ..)| *when <= at);
+        let (due, later) =
+            std::mem::take(&mut clock.sleepers).into_iter().partition(|(when, ..)| *when <= at);
         clock.sleepers = later;
         drop(clock);
         let due: Vec<(Instant, usize, Waker)> = due;
@@ -147,8 +148,7 @@ impl World {
     }
 
     pub fn client(&self, connector: impl Connector + 'static) -> Client
-    where
-    {
+where {
         self.client_with(connector, ClientConfig::new("token"))
     }
 

@@ -7,3 +7,11 @@ mod replies;
 mod resume;
 mod stream;
 mod timing;
+
+/// Drivers move the endpoint between threads.
+#[test]
+fn an_endpoint_can_be_sent() {
+    fn is_send<T: Send>() {}
+    is_send::<super::ClientEndpoint>();
+    is_send::<super::Output>();
+}

@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// Frames ahead of events.
     pub(crate) control: VecDeque<String>,
+    /// Acceptances sent again at the resume, for which `control` may be longer.
+    pub(crate) resent: usize,
     pub(crate) replies: OrderedReplies,
     /// `FramesReady` was given and `poll_frame` has not said `None` since.
     pub(crate) announced: bool,
@@ -73,6 +75,7 @@ impl Connection {
             transport,
             phase: Phase::AwaitHello,
             control: VecDeque::new(),
+            resent: 0,
             replies: OrderedReplies::default(),
             announced: false,
             stall_armed: false,

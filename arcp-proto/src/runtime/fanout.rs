@@ -52,12 +52,17 @@ impl RuntimeEndpoint {
         // Origin numbers of a job always rise, also while nobody owns it (D-103).
         let origin = owner_seq.map_or(job.last_origin + 1, |seq| seq.max(job.last_origin + 1));
         job.last_origin = origin;
-        job.retention.push(pos, cost);
+        let is_end = matches!(event.content, Content::End(_));
+        if is_end {
+            // It outlives the history before it.
+            job.retention.push_apart(pos, cost);
+        } else {
+            job.retention.push(pos, cost);
+        }
         let catching = !job.catching.is_empty();
         if catching {
             job.tail.push(pos, &event);
         }
-        let is_end = matches!(event.content, Content::End(_));
         let (key, principal) = (job.key, job.principal);
         let is_over = job.retention.is_over(&Job::retention_limit(limits));
         log.append(
@@ -83,7 +88,7 @@ impl RuntimeEndpoint {
     }
 
     /// Deals with what a new number means for its session.
-    fn relieve(&mut self, session: SessionHandle, strain: Strain, job: JobHandle, is_end: bool) {
+    pub(super) fn relieve(&mut self, session: SessionHandle, strain: Strain, job: JobHandle, is_end: bool) {
         if !self.sessions.get(session).is_some_and(super::session::Session::has_numbers) {
             return self.kill_session(session, Limit::EventSeq, "the session's numbers are used up");
         }

@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::close::CloseCode;
-use crate::error::{ErrorCode, WireError};
+use crate::error::{ErrorCode, Limit, WireError};
 use crate::runtime::job::Hold;
-use crate::runtime::session::{Following, Reading, ReadingWhat};
+use crate::runtime::session::{Following, Reading, ReadingWhat, Strain};
 use crate::runtime::store::{
     Command, Cost, Delivered, JobPage, PageLimit, Place, Record, StoreDone, StoreId,
 };
@@ -38,6 +38,10 @@ impl RuntimeEndpoint {
             }
             let id = self.command(Command::ReadSession { session: key, after, limit: PAGE });
             return self.now_reading(handle, Reading { id, epoch, what: ReadingWhat::Window });
+        }
+        // What a full store has not taken cannot be read from it; its recovery reads on.
+        if self.log.is_full() {
+            return;
         }
         // History is numbered while there is room to send it, not at once.
         let room = session.unsent() < (limits.window_events / 2) as u64;
@@ -108,8 +112,11 @@ impl RuntimeEndpoint {
             let line = match (session.lines.get(&job), trace) {
                 (Some(line), _) => Arc::clone(line),
                 (None, Some(trace)) => session.line(job, trace),
-                // A job is remembered for longer than anything it delivered to a session.
-                (None, None) => break,
+                // The trace that its frames carry went with the job, so they cannot be sent again.
+                (None, None) => {
+                    let message = "a job of this stream is no longer remembered";
+                    return self.kill_session(handle, Limit::History, message);
+                }
             };
             let cost = event.cost();
             if !session.window.push(seq, line, event, cost, most) {
@@ -125,17 +132,22 @@ impl RuntimeEndpoint {
 
     fn history_read(&mut self, handle: SessionHandle, job: JobHandle, page: JobPage) {
         let Some(session) = self.sessions.get_mut(handle) else { return };
-        let Some(follow) = session.follows.get(&job) else { return };
+        let Some(follow) = session.follows.get_mut(&job) else { return };
         let state = follow.state.clone();
         match state {
             Following::Opening { request_id, from } => {
                 let first = page.events.first().and_then(|logged| logged.event.pos);
-                let last = self.jobs.get(job).map_or(0, super::job::Job::last_pos);
+                let floor = self.jobs.get(job).map_or(0, |job| job.retention.floor());
                 let after = match (first, from) {
                     (Some(first), _) => first - 1,
-                    (None, Place::Position(pos)) => pos,
-                    (None, Place::Origin(_)) => last,
+                    (None, Place::Position(pos)) => pos.max(floor),
+                    (None, Place::Origin(_)) => floor,
                 };
+                if after < floor {
+                    // The log gave up the page's beginning while it was on its way.
+                    follow.state = Following::Opening { request_id, from: Place::Position(floor) };
+                    return;
+                }
                 self.history_opens(handle, job, request_id, after, page.before, !page.events.is_empty());
                 self.deliver_page(
                     handle,
@@ -170,6 +182,7 @@ impl RuntimeEndpoint {
         let mut total = Cost::default();
         let mut reached = through;
         let mut ended = false;
+        let mut strain = Strain::default();
         for event in events {
             let Some(pos) = event.pos.filter(|pos| *pos == reached + 1) else { continue };
             reached = pos;
@@ -178,15 +191,13 @@ impl RuntimeEndpoint {
                 continue;
             }
             if !session.has_numbers() {
-                return self.kill_session(
-                    handle,
-                    crate::error::Limit::EventSeq,
-                    "the session's numbers are used up",
-                );
+                return self.kill_session(handle, Limit::EventSeq, "the session's numbers are used up");
             }
             let cost = event.cost();
-            let (seq, _) = session.number(&line, &event, cost, &config.limits);
+            let (seq, one) = session.number(&line, &event, cost, &config.limits);
             log.numbered(handle, &mut session.mark, seq);
+            strain.lags |= one.lags;
+            strain.over |= one.over;
             positions.push(pos);
             total.add(cost);
         }
@@ -211,6 +222,10 @@ impl RuntimeEndpoint {
         if let Some(follow) = session.follows.get_mut(&job) {
             follow.state = Following::CatchingUp { through: reached };
         }
+        if strain.any() {
+            self.relieve(handle, strain, job, ended);
+        }
+        let Some(session) = self.sessions.get_mut(handle) else { return };
         // Readers take turns, page by page.
         if session.catching.front() == Some(&job) {
             session.catching.rotate_left(1);

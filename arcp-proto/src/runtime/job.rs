@@ -130,6 +130,8 @@ pub(crate) struct Job {
     pub(crate) acceptance_known: bool,
     pub(crate) max_runtime_sec: Option<u64>,
     pub(crate) state: JobState,
+    /// Bytes an event may take, as its agent was told at its start.
+    pub(crate) frame_limit: usize,
     /// Whether the driver was told to start it and not yet to kill it.
     pub(crate) agent_runs: bool,
     pub(crate) stopping: Option<StopReason>,
@@ -178,6 +180,7 @@ impl Job {
             acceptance_known: false,
             max_runtime_sec: new.max_runtime_sec,
             state: JobState::Pending,
+            frame_limit: 0,
             agent_runs: false,
             stopping: None,
             grace_ends: None,

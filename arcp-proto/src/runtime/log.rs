@@ -126,8 +126,19 @@ impl<E> Log<E> {
     #[must_use]
     pub(crate) fn after(&mut self, position: Position, effect: E) -> Option<E> {
         if position == self.open_at {
-            self.open.effects.push(effect);
-            return None;
+            // Nothing at this position yet means: after everything before it. An append without records never comes.
+            let append = if self.open.records.is_empty() {
+                self.issued.back_mut().map(|issued| &mut issued.append)
+            } else {
+                Some(&mut self.open)
+            };
+            return match append {
+                Some(append) => {
+                    append.effects.push(effect);
+                    None
+                }
+                None => Some(effect),
+            };
         }
         let first = self.open_at.0 - self.issued.len() as u64;
         let index = position.0.checked_sub(first).and_then(|index| usize::try_from(index).ok());
@@ -266,6 +277,17 @@ mod tests {
         assert_eq!(effects(log.handle(id, StoreDone::Appended)), [7]);
         assert_eq!(log.after(position, 8), Some(8));
         assert_eq!(log.after(Position::default(), 9), Some(9));
+    }
+
+    #[test]
+    fn what_waits_where_nothing_is_appended_waits_for_what_was_before() {
+        let mut log = Log::new();
+        assert_eq!(log.after(log.position(), 1), Some(1));
+        log.append(record(), 1);
+        let (id, _) = log.poll_command().unwrap();
+        assert_eq!(log.after(log.position(), 2), None);
+        assert_eq!(effects(log.handle(id, StoreDone::Appended)), [2]);
+        assert_eq!(log.after(log.position(), 3), Some(3));
     }
 
     #[test]

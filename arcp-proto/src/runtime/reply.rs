@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
 use crate::close::CloseCode;
-use crate::error::{Limit, WireError};
+use crate::error::{ErrorCode, Limit, WireError};
 use crate::id::{JobId, JobKey};
 use crate::runtime::connection::{Active, Phase};
 use crate::runtime::inbound::Request;
@@ -41,9 +41,13 @@ impl RuntimeEndpoint {
         );
     }
 
-    /// Refuses a request that names a job.
-    pub(super) fn refuse_job(&mut self, request: &Request, job_id: &str, error: &WireError) {
-        self.send_error(request.connection, request.session, error, Some(&request.id), Some(job_id));
+    /// Refuses a cancel or subscribe, and remembers that for a repetition of it.
+    pub(super) fn refuse_job(&mut self, request: &Request, job_id: Option<&str>, error: WireError) {
+        self.send_error(request.connection, request.session, &error, Some(&request.id), job_id);
+        if let Some(session) = self.sessions.get_mut(request.session) {
+            let refusal = Reply::Refused(Box::new((error, job_id.map(ToString::to_string))));
+            session.requests.answered(&request.id, Position::default(), refusal);
+        }
     }
 
     /// Gives a request its reply once `position` is committed, and remembers it for a repetition of the request.
@@ -83,8 +87,15 @@ impl RuntimeEndpoint {
                 _ => return,
             }
         };
-        let frame = self.render_reply(pending.session, &pending.request_id, &pending.reply);
-        let Some(frame) = frame else { return };
+        let frame = match self.render_reply(pending.session, &pending.request_id, &pending.reply) {
+            Some(frame) => frame,
+            None => {
+                let error = WireError::new(ErrorCode::JobNotFound, "the job is no longer remembered");
+                let mut payload = String::new();
+                error.write_payload(&mut payload, Some(&pending.request_id), None);
+                self.error_frame(pending.session, &payload, None)
+            }
+        };
         match pending.slot {
             Some(slot) if connection == pending.connection => {
                 let Some(state) = self.connections.get_mut(connection) else { return };
@@ -166,6 +177,10 @@ impl RuntimeEndpoint {
             let payload = accepted_payload(job, Some(&job.request_id));
             let head = (job.key, job.trace_id);
             let frame = self.frame(session, "job.accepted", Some(head), &payload);
+            // They come at once and are bounded on their own, so they take no room from replies.
+            if let Some(state) = self.connections.get_mut(connection) {
+                state.resent += 1;
+            }
             self.push_control(connection, frame);
         }
     }
@@ -240,7 +255,7 @@ impl RuntimeEndpoint {
         if matches!(state.phase, Phase::Closing) {
             return;
         }
-        if state.control.len() >= self.config.limits.control_queue {
+        if state.control.len() >= self.config.limits.control_queue + state.resent {
             let error = WireError::limit(Limit::Unsent, "too many replies wait for this connection");
             return self.fail(connection, &error, CloseCode::Policy);
         }
@@ -299,7 +314,7 @@ impl RuntimeEndpoint {
             return;
         }
         // The last word may go out even where the queue is full.
-        state.control.truncate(self.config.limits.control_queue);
+        state.control.truncate(self.config.limits.control_queue + state.resent);
         let mut payload = String::new();
         error.write_payload(&mut payload, None, None);
         let session = state.session().and_then(|session| self.sessions.get(session));

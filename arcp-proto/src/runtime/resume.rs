@@ -282,6 +282,8 @@ impl RuntimeEndpoint {
         let sent = session.window.cursor() - 1;
         session.sent_marks.push_back((self.now.mono, sent));
         let key = session.key;
+        // A resume may have set the cursor back: what this connection is still to be sent stays.
+        let let_go = let_go.map(|to| if session.attached.is_some() { to.min(sent) } else { to });
         if let Some(to) = let_go
             && session.release(to)
         {

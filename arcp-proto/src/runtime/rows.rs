@@ -297,7 +297,11 @@ impl JobRow {
         let position = self.positions.last() + 1;
         debug_assert_eq!(record.event.pos, Some(position), "a job's positions have no gaps");
         debug_assert!(record.origin > self.last_origin, "origin numbers rise");
-        self.positions.push(position, record.cost);
+        match record.event.content {
+            // The terminal outlives the history before it.
+            Content::End(_) => self.positions.push_apart(position, record.cost),
+            Content::Event { .. } | Content::Chunk { .. } => self.positions.push(position, record.cost),
+        }
         self.last_origin = record.origin;
         // Deliveries usually come in the order of the followers, so each search begins where the last one ended.
         let mut next = 0;

@@ -4,30 +4,36 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::chunk::{ChunkRefused, ChunkWriter};
+use crate::config::MAX_SEQ;
 use crate::error::{ApiMisuse, Details, ErrorCode, Limit, WireError};
 use crate::feature::Feature;
-use crate::id::ResultKey;
+use crate::id::{ResultKey, SessionKey};
 use crate::runtime::job::{Collected, JobEdge};
 use crate::runtime::output::{AgentEnd, AgentFailure, Output, StartJob};
 use crate::runtime::store::{Command, Record, Trim};
 use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
 use crate::transition::Step;
-use crate::wire::event::{ChunkEmission, ChunkEncoding, Content, Emission, Outcome, Terminal};
+use crate::wire::delivery::Line;
+use crate::wire::event::{ChunkEmission, ChunkEncoding, Content, Emission, LoggedEvent, Outcome, Terminal};
 use crate::wire::job::FinalStatus;
+use crate::wire::peer::ResultKeys;
 use crate::wire::{RawJson, base64, push_string};
 
 /// A result collected for a submitter without `result_chunk` may not be larger than a frame holds.
 const INLINE_LIMIT: usize = 960 * 1_024;
+const NOT_INLINE: &str = "the result does not fit into one frame, and the submitter takes no chunks";
 
 impl RuntimeEndpoint {
     /// The acceptance is stored: the agent may run, unless the job was stopped meanwhile.
     pub(super) fn start(&mut self, handle: JobHandle) {
+        let frame_limit = self.owner_frame_limit(handle);
         let Some(job) = self.jobs.get_mut(handle) else { return };
         let Step::To(running) = job.state.on(JobEdge::Start) else { return };
         job.state = running;
         job.agent_runs = true;
         let input = job.input.take().unwrap_or_else(RawJson::null);
         let held = job.is_held();
+        job.frame_limit = frame_limit;
         let start = StartJob {
             job: handle,
             key: job.key,
@@ -35,7 +41,7 @@ impl RuntimeEndpoint {
             input,
             trace_id: job.trace_id,
             principal: Arc::clone(&job.principal_name),
-            frame_limit: self.owner_frame_limit(handle),
+            frame_limit,
         };
         self.outputs.push_back(Output::StartJob(alloc::boxed::Box::new(start)));
         if held {
@@ -55,8 +61,31 @@ impl RuntimeEndpoint {
         if !job.agent_runs {
             return Err(ApiMisuse::JobEnded);
         }
+        let (bytes, limit) = (emission.encoded_len(), job.frame_limit);
+        if bytes > limit {
+            return Err(ApiMisuse::TooLarge { bytes, limit });
+        }
         self.produce(handle, Content::Event { kind: emission.kind, body: emission.body });
         Ok(())
+    }
+
+    /// Gives the content back if its frame fits the job's owner whole. Followers that take less get it shortened
+    /// (D-99), the owner never does.
+    fn fitting(&self, handle: JobHandle, content: Content) -> Result<Content, ApiMisuse> {
+        let Some(job) = self.jobs.get(handle) else { return Err(ApiMisuse::UnknownHandle) };
+        let owner = job.owner.and_then(|owner| self.sessions.get(owner));
+        let line = match owner.and_then(|owner| owner.follows.get(&handle)) {
+            Some(follow) => Arc::clone(&follow.line),
+            None => {
+                let session = SessionKey::from_ulid(job.key.ulid());
+                let keys = owner.map_or(ResultKeys::Result, |owner| owner.profile.result_keys());
+                let limit = self.owner_frame_limit(handle);
+                Arc::new(Line::new(session, job.trace_id, job.key, keys, limit))
+            }
+        };
+        let event = LoggedEvent { ts: self.now.unix, pos: Some(MAX_SEQ), content };
+        let (bytes, limit) = (line.whole_len(MAX_SEQ, &event), line.frame_limit());
+        if bytes > limit { Err(ApiMisuse::TooLarge { bytes, limit }) } else { Ok(event.content) }
     }
 
     pub(super) fn emit_chunk(&mut self, handle: JobHandle, chunk: ChunkEmission) -> Result<(), ApiMisuse> {
@@ -64,6 +93,10 @@ impl RuntimeEndpoint {
             let job = self.jobs.get(handle).ok_or(ApiMisuse::UnknownHandle)?;
             if !job.agent_runs {
                 return Err(ApiMisuse::JobEnded);
+            }
+            let (bytes, limit) = (chunk.encoded_len(), job.frame_limit);
+            if bytes > limit {
+                return Err(ApiMisuse::TooLarge { bytes, limit });
             }
             job.collected.is_some() || (job.chunks.is_none() && !self.submitter_takes_chunks(handle))
         };
@@ -78,15 +111,28 @@ impl RuntimeEndpoint {
         });
         match writer.push(chunk) {
             Ok(content) => {
-                job.streams_chunks = true;
+                let begins = !core::mem::replace(&mut job.streams_chunks, true);
+                let owner = job.owner;
                 self.produce(handle, content);
+                if let Some(owner) = owner.filter(|_| begins) {
+                    self.hold_new_job(handle, owner);
+                }
                 Ok(())
             }
             Err(ChunkRefused::Misuse(misuse)) => Err(misuse),
             Err(ChunkRefused::TooLarge) => {
-                self.end_job(handle, failed(WireError::limit(Limit::ResultBytes, "the result is too large")));
+                self.fail_job(handle, WireError::limit(Limit::ResultBytes, "the result is too large"));
                 Err(ApiMisuse::JobEnded)
             }
+        }
+    }
+
+    /// Ends a job that cannot go on; one that is being stopped ends by that reason all the same.
+    fn fail_job(&mut self, handle: JobHandle, error: WireError) {
+        if self.jobs.get(handle).is_some_and(|job| job.stopping.is_some()) {
+            self.end_stopped(handle);
+        } else {
+            self.end_job(handle, failed(error));
         }
     }
 
@@ -115,11 +161,8 @@ impl RuntimeEndpoint {
             }
         }
         if collected.bytes.len() > INLINE_LIMIT {
-            let error = WireError::limit(
-                Limit::ResultBytes,
-                "the result does not fit into one frame, and the submitter takes no chunks",
-            );
-            self.end_job(handle, failed(error));
+            let error = WireError::limit(Limit::ResultBytes, NOT_INLINE);
+            self.fail_job(handle, error);
             return Err(ApiMisuse::JobEnded);
         }
         Ok(())
@@ -151,16 +194,14 @@ impl RuntimeEndpoint {
             return failed(internal("the agent returned a value behind a streamed result"));
         }
         if let Some(collected) = job.collected.take() {
-            return Terminal { outcome: Outcome::Inline(collected.into_value()), summary };
+            let terminal = Terminal { outcome: Outcome::Inline(collected.into_value()), summary };
+            let error = WireError::limit(Limit::ResultBytes, NOT_INLINE);
+            return self.inline_or(handle, terminal, error);
         }
         let Some(writer) = &mut job.chunks else {
-            let limit = self.owner_frame_limit(handle);
-            if value.len() + 1_024 > limit {
-                let error =
-                    WireError::limit(Limit::Frame, "the result does not fit into one frame; stream it");
-                return failed(error);
-            }
-            return Terminal { outcome: Outcome::Inline(value), summary };
+            let terminal = Terminal { outcome: Outcome::Inline(value), summary };
+            let error = WireError::limit(Limit::Frame, "the result does not fit into one frame; stream it");
+            return self.inline_or(handle, terminal, error);
         };
         // A stream the agent left open is closed, so that a successful one always has its last chunk.
         let closing = writer.finish();
@@ -171,6 +212,14 @@ impl RuntimeEndpoint {
         match outcome {
             Some(outcome) => Terminal { outcome, summary },
             None => failed(internal("the streamed result could not be closed")),
+        }
+    }
+
+    /// The terminal if its frame fits the owner, else `error`.
+    fn inline_or(&self, handle: JobHandle, terminal: Terminal, error: WireError) -> Terminal {
+        match self.fitting(handle, Content::End(terminal)) {
+            Ok(Content::End(terminal)) => terminal,
+            _ => failed(error),
         }
     }
 

@@ -68,9 +68,6 @@ impl RuntimeEndpoint {
         {
             return self.repeat(request, slot, entry, &checked);
         }
-        if let Err(error) = self.has_room_for_job(principal, checked.submit.idempotency_key.is_some()) {
-            return self.refuse_in_order(request, slot, error, None);
-        }
         let agent = match self.config.agents.resolve(&checked.agent) {
             Ok(agent) => agent,
             Err(unresolved) => {
@@ -86,6 +83,9 @@ impl RuntimeEndpoint {
                 );
             }
         };
+        if let Err(error) = self.has_room_for_job(principal, checked.submit.idempotency_key.is_some()) {
+            return self.refuse_in_order(request, slot, error, None);
+        }
         self.create_job(request, slot, checked, agent);
     }
 

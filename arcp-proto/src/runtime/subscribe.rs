@@ -28,20 +28,20 @@ impl RuntimeEndpoint {
         }
         let subscribe = match Subscribe::read(&envelope.payload) {
             Ok(subscribe) => subscribe,
-            Err(fault) => return self.refuse(request, fault.into()),
+            Err(fault) => return self.refuse_job(request, request.job_id.as_deref(), fault.into()),
         };
         let (key, text) = match self.named_job(request, subscribe.job_id.as_ref()) {
             Ok(named) => named,
-            Err(error) => return self.refuse(request, error),
+            Err(error) => return self.refuse_job(request, request.job_id.as_deref(), error),
         };
         let handle = key.and_then(|key| self.visible_job(request, key));
         self.audit_subscribe(request, key, handle.is_some());
         let Some(handle) = handle else {
-            return self.refuse_job(request, &text, &WireError::new(ErrorCode::JobNotFound, "no such job"));
+            return self.refuse_job(request, Some(&text), WireError::new(ErrorCode::JobNotFound, "no such job"));
         };
         self.names_job(request.session, handle);
         if let Err(error) = self.has_room_for_follower(request, handle) {
-            return self.refuse_job(request, &text, &error);
+            return self.refuse_job(request, Some(&text), error);
         }
         self.subscribe(request, handle, &subscribe);
     }
@@ -64,7 +64,8 @@ impl RuntimeEndpoint {
                 let position = self.log.position();
                 return self.answer(request, None, position.max(accepted), Reply::Subscribed(Box::new(seam)));
             }
-            return self.refuse(request, WireError::invalid("this job is being subscribed already"));
+            let error = WireError::invalid("this job is being subscribed already");
+            return self.refuse_job(request, request.job_id.as_deref(), error);
         }
         let from = match (subscribe.history, subscribe.from_pos, subscribe.from_event_seq) {
             (false, ..) => None,
@@ -181,9 +182,13 @@ impl RuntimeEndpoint {
         if self.principals.at(principal).subscriptions >= self.config.limits.subscriptions {
             return Err(WireError::limit(Limit::Subscriptions, "too many subscriptions of one principal"));
         }
-        let followers = self.jobs.get(handle).map_or(0, |job| job.live.len() + job.catching.len());
         // The owner follows too and does not count as a subscriber.
-        if followers > self.config.limits.subscribers {
+        let subscribers = self.jobs.get(handle).map_or(0, |job| {
+            let live = job.live.iter().map(|live| live.session);
+            let all = live.chain(job.catching.iter().copied());
+            all.filter(|session| job.owner != Some(*session)).count()
+        });
+        if subscribers >= self.config.limits.subscribers {
             return Err(WireError::limit(Limit::Subscribers, "too many subscribers of one job"));
         }
         if self.held_bytes(principal) > self.config.limits.buffered_bytes {

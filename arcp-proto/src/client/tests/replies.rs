@@ -366,3 +366,14 @@ fn a_second_subscribe_that_fails_leaves_the_first() {
     assert_eq!(world.told(), ["subscribed 0 job_S", "rejected 1 TimedOut", "event job_S 1 log"]);
     assert!(world.sent.iter().all(|frame| frame["type"] != "job.unsubscribe"));
 }
+
+#[test]
+fn only_what_was_sent_can_be_answered() {
+    let mut world = World::stranger();
+    world.connect();
+    world.submit_with("k-1");
+    world.submit_with("k-2");
+    world.told();
+    world.say("session.error", json!({"code": "AGENT_NOT_AVAILABLE", "details": null}));
+    assert_eq!(world.told(), ["rejected 0 AGENT_NOT_AVAILABLE"]);
+}

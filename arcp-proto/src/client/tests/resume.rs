@@ -498,3 +498,15 @@ fn a_repeated_subscribe_does_not_miss_an_end_that_its_answer_overtakes() {
     world.end("job_S", 2, 6);
     assert_eq!(world.told(), ["subscribed 0 job_S", "ended job_S 2 success"]);
 }
+
+#[test]
+fn an_acknowledgement_that_may_be_lost_is_given_again() {
+    let mut world = World::core().with_job();
+    world.log(JOB, 1, 1);
+    world.taken(1);
+    world.next("session.ack");
+    let hello = world.reopen();
+    world.welcome(&hello, SESSION);
+    assert_eq!(world.next("session.ack")["payload"]["last_processed_seq"], 1);
+    world.nothing_sent();
+}

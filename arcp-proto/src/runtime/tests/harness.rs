@@ -362,6 +362,23 @@ impl World {
         (handle, accepted["job_id"].as_str().unwrap().to_string())
     }
 
+    /// Submits after whatever else the connection still had to get.
+    pub(super) fn submit_after(&mut self, connection: ConnectionId, id: &str) -> (JobHandle, String) {
+        self.take(connection);
+        self.submit(connection, id)
+    }
+
+    /// Acknowledges everything the connection was ever sent.
+    pub(super) fn ack_all(&mut self, connection: ConnectionId, id: &str) {
+        self.take(connection);
+        let numbers = self.texts[&connection].iter().filter_map(|text| {
+            serde_json::from_str::<Value>(text).ok().and_then(|frame| frame["event_seq"].as_u64())
+        });
+        if let Some(last) = numbers.max() {
+            self.send(connection, id, "session.ack", json!({"last_processed_seq": last}));
+        }
+    }
+
     pub(super) fn log(&mut self, job: JobHandle, text: &str) {
         let emission = Emission::log(LogLevel::Info, text, None).unwrap();
         self.runtime.handle_agent(self.now, job, AgentInput::Emit(emission)).unwrap();

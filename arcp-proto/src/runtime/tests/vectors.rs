@@ -19,9 +19,9 @@ use crate::runtime::{ConnectionId, JobHandle};
 use crate::secret::TokenHash;
 use crate::time::{Instant, Now, UnixTime};
 use crate::trace::TraceId;
-use crate::wire::RawJson;
 use crate::wire::event::{Content, EventKind, LoggedEvent, Outcome, Terminal};
 use crate::wire::peer::{PeerProfile, TransportKind};
+use crate::wire::{Envelope, RawJson, ScanLimits};
 
 const SESSION: &str = "sess_01KZZSPQHVT4QJ3M8Y6D0R5W2X";
 const LIVE_JOB: &str = "job_01KZZSPRE8B7N2V5T9K4C3M6QZ";
@@ -179,8 +179,8 @@ impl Stage {
 
 /// What an accepted frame of this type is answered with.
 fn answer_to(frame: &[u8]) -> Option<&'static str> {
-    let envelope: Value = serde_json::from_slice(frame).expect("accepted frames are JSON");
-    match envelope["type"].as_str().expect("a type") {
+    let envelope = Envelope::decode(frame, &ScanLimits::RUNTIME).expect("accepted frames are envelopes");
+    match &*envelope.message_type {
         "session.ping" => Some("session.pong"),
         "job.submit" => Some("job.accepted"),
         "job.cancel" => Some("job.cancelled"),

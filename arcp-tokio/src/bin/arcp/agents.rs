@@ -1,10 +1,12 @@
 //! The demo agents. Small, but each does what a real one does: read a typed input, report, hear when to stop.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arcp_driver::{AgentError, ErrorCode, JobContext, RuntimeBuilder};
-use serde::Deserialize;
+use arcp_driver::{AgentError, ApiMisuse, ErrorCode, JobContext, RuntimeBuilder, TextStream};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -23,36 +25,40 @@ pub(crate) enum Stage<'a> {
 
 /// Adds all demo agents.
 pub(crate) fn add(builder: RuntimeBuilder, observer: &Observer) -> RuntimeBuilder {
-    macro_rules! agents {
-        ($builder:expr; $($name:literal => $agent:path),* $(,)?) => {{
-            let mut builder = $builder;
-            $(
-                let observer = observer.clone();
-                builder = builder.agent($name, move |job, input| observed($agent, job, input, observer.clone()));
-            )*
-            builder
-        }};
+    let with = Observed(observer);
+    let builder = with.add(builder, "echo@1.0.0", echo);
+    let builder = with.add(builder, "count@1.0.0", count);
+    let builder = with.add(builder, "report@1.0.0", report_whole);
+    let builder = with.add(builder, "report@2.0.0", report);
+    let builder = with.add(builder, "sleep@1.0.0", sleep);
+    with.add(builder, "fail@1.0.0", fail)
+}
+
+struct Observed<'a>(&'a Observer);
+
+impl Observed<'_> {
+    fn add<In, Out, Fut>(
+        &self,
+        builder: RuntimeBuilder,
+        name: &str,
+        agent: impl Fn(JobContext, In) -> Fut + Copy + Send + Sync + 'static,
+    ) -> RuntimeBuilder
+    where
+        In: DeserializeOwned,
+        Out: Serialize + 'static,
+        Fut: Future<Output = Result<Out, AgentError>> + Send + 'static,
+    {
+        let observer = Arc::clone(self.0);
+        builder.agent(name, move |job: JobContext, input| observed(job.clone(), agent(job, input), observer.clone()))
     }
-    agents!(builder;
-        "echo@1.0.0" => echo,
-        "count@1.0.0" => count,
-        "report@1.0.0" => report_whole,
-        "report@2.0.0" => report,
-        "sleep@1.0.0" => sleep_agent,
-        "fail@1.0.0" => fail,
-    )
 }
 
 /// Runs an agent and tells the observer, also if it is dropped on the way.
-async fn observed<In, Out, Fut>(
-    agent: impl FnOnce(JobContext, In) -> Fut,
+async fn observed<Out>(
     job: JobContext,
-    input: In,
+    agent: impl Future<Output = Result<Out, AgentError>>,
     observer: Observer,
-) -> Result<Out, AgentError>
-where
-    Fut: Future<Output = Result<Out, AgentError>>,
-{
+) -> Result<Out, AgentError> {
     struct Watch(JobContext, Observer, bool);
     impl Drop for Watch {
         fn drop(&mut self) {
@@ -62,8 +68,8 @@ where
         }
     }
     observer(&job, Stage::Started);
-    let mut watch = Watch(job.clone(), observer, false);
-    let result = agent(job, input).await;
+    let mut watch = Watch(job, observer, false);
+    let result = agent.await;
     watch.2 = true;
     let stage = match &result {
         _ if watch.0.is_stopping() => Stage::Stopped,
@@ -123,33 +129,44 @@ impl Length {
 
 /// Streams its text, section by section.
 async fn report(job: JobContext, length: Option<Length>) -> Result<(), AgentError> {
-    let (sections, pace) = Length::of(length)?;
-    let mut text = job.stream_text();
-    let words = write_report(&job, sections, pace, async |section: &str| text.write(section).await).await?;
-    text.finish().await?;
-    job.metric("report.words", words).unit("words").await?;
-    Ok(())
+    let mut text = Text::Streamed(job.stream_text());
+    write_report(&job, length, &mut text).await?;
+    match text {
+        Text::Streamed(stream) => Ok(stream.finish().await?),
+        Text::Whole(_) => Ok(()),
+    }
 }
 
 /// The first version: the whole text in one result.
 async fn report_whole(job: JobContext, length: Option<Length>) -> Result<String, AgentError> {
-    let (sections, pace) = Length::of(length)?;
-    let mut text = String::new();
-    let words = write_report(&job, sections, pace, async |section: &str| {
-        text.push_str(section);
-        Ok(())
-    })
-    .await?;
-    job.metric("report.words", words).unit("words").await?;
-    Ok(text)
+    let mut text = Text::Whole(String::new());
+    write_report(&job, length, &mut text).await?;
+    match text {
+        Text::Whole(text) => Ok(text),
+        Text::Streamed(_) => Ok(String::new()),
+    }
 }
 
-async fn write_report(
-    job: &JobContext,
-    sections: u64,
-    pace: Duration,
-    mut write: impl AsyncFnMut(&str) -> Result<(), arcp_driver::ApiMisuse>,
-) -> Result<usize, AgentError> {
+/// Where a report goes.
+enum Text {
+    Streamed(TextStream),
+    Whole(String),
+}
+
+impl Text {
+    async fn write(&mut self, section: &str) -> Result<(), ApiMisuse> {
+        match self {
+            Self::Streamed(stream) => stream.write(section).await,
+            Self::Whole(text) => {
+                text.push_str(section);
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn write_report(job: &JobContext, length: Option<Length>, text: &mut Text) -> Result<(), AgentError> {
+    let (sections, pace) = Length::of(length)?;
     job.status("writing").message("a short report on how this works").await?;
     let mut words = 0;
     for number in 1..=sections {
@@ -159,7 +176,7 @@ async fn write_report(
         pause(job, pace).await?;
         job.info(&format!("section {number}: {}", title(number))).await?;
         pause(job, pace).await?;
-        write(&section).await?;
+        text.write(&section).await?;
         if number.is_multiple_of(3) {
             pause(job, pace).await?;
             let number = number.to_string();
@@ -168,8 +185,8 @@ async fn write_report(
         pause(job, pace).await?;
         job.progress(number).of(sections).units("sections").await?;
     }
-    job.status("done").await?;
-    Ok(words)
+    job.metric("report.words", words).unit("words").await?;
+    Ok(())
 }
 
 /// The text of a report, as the agent streams it.
@@ -210,7 +227,7 @@ struct Sleep {
 }
 
 /// Sleeps, says each second how long, and wakes up at once when it is told to stop.
-async fn sleep_agent(job: JobContext, Sleep { seconds }: Sleep) -> Result<f64, AgentError> {
+async fn sleep(job: JobContext, Sleep { seconds }: Sleep) -> Result<f64, AgentError> {
     let span = Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|span| *span <= Duration::from_secs(86_400))

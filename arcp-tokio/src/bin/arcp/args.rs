@@ -62,6 +62,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// Also answer to clients that call this machine by this name or address, besides localhost. May be given many times.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_host: Vec<String>,
+
     /// Listen beyond this machine although everything, tokens included, travels in plain text.
     #[arg(long)]
     pub(crate) unsafe_plaintext_beyond_loopback: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arcp_driver::listen::{ListenOptions, ServeError};
 use arcp_driver::{JobContext, Runtime};
-use arcp_tokio::serve::Server;
+use arcp_tokio::Server;
 
 use crate::agents::{self, Observer, Stage};
 use crate::args;
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
 }
 
 enum Place {
-    Listen { address: String, beyond_loopback: bool },
+    Listen { address: String, hosts: Vec<String>, beyond_loopback: bool },
     Stdio,
 }
 
@@ -51,6 +51,7 @@ impl Plan {
         } else {
             Place::Listen {
                 address: arguments.listen,
+                hosts: arguments.allow_host,
                 beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
             }
         };
@@ -66,8 +67,8 @@ impl Plan {
         let builder = agents::add(builder, &observer(self.quiet));
         let runtime = builder.build().map_err(Failure::usage)?;
         match self.place {
-            Place::Listen { address, beyond_loopback } => {
-                listen(runtime, &address, beyond_loopback, self.quiet, signals).await
+            Place::Listen { address, hosts, beyond_loopback } => {
+                listen(runtime, &address, &hosts, beyond_loopback, self.quiet, signals).await
             }
             Place::Stdio => stdio(runtime, signals).await,
         }
@@ -77,13 +78,17 @@ impl Plan {
 async fn listen(
     runtime: Runtime,
     address: &str,
+    hosts: &[String],
     beyond_loopback: bool,
     quiet: bool,
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
-    let options = ListenOptions { allow_plaintext_beyond_loopback: beyond_loopback, ..ListenOptions::default() };
+    let options = hosts
+        .iter()
+        .fold(ListenOptions::default(), |options, host| options.host(host))
+        .allow_plaintext_beyond_loopback(beyond_loopback);
     let server = Server::bind_with(address, options).await.map_err(|error| match error {
-        ServeError::BeyondLoopback { .. } => Failure::usage(format!(
+        ServeError::BeyondLoopback(_) => Failure::usage(format!(
             "{error}; --unsafe-plaintext-beyond-loopback overrides that"
         )),
         error => Failure::error(error),
@@ -115,7 +120,7 @@ async fn stdio(runtime: Runtime, mut signals: Signals) -> Result<ExitCode, Failu
 
     let transport = arcp_tokio::stdio::own_stdio(RUNTIME_LINE_LIMIT)
         .map_err(|error| Failure::error(format!("cannot take over standard input and output: {error}")))?;
-    let handle = arcp_tokio::serve::start(runtime);
+    let handle = arcp_tokio::start(runtime);
     // A task of its own: it still has the goodbye to write when the shutdown below has begun.
     let connection = tokio::spawn(handle.accept(transport, TransportKind::Lines));
     let asked = async {

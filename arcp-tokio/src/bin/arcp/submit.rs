@@ -5,13 +5,12 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use arcp_driver::url::Endpoint;
 use arcp_driver::websocket::ConnectOptions;
 use arcp_driver::{
     Client, ClientConfig, Connected, FinalStatus, Job, JobError, JobEvent, JobOutput, Pending, RawJson, Secret,
     SessionEvent, SessionEvents,
 };
-use arcp_tokio::connect::{WebSocketConnector, spawn_client};
+use arcp_tokio::{connector, spawn_client};
 
 use crate::failure::{CANCELLED, ERROR, Failure, TIMED_OUT};
 use crate::signals::Signals;
@@ -25,7 +24,8 @@ const RECONNECT_ATTEMPTS: u32 = 12;
 
 /// A job about to be submitted.
 pub(crate) struct Plan {
-    connector: WebSocketConnector,
+    url: String,
+    options: ConnectOptions,
     authority: String,
     token: Secret,
     agent: String,
@@ -43,10 +43,18 @@ impl Plan {
             return Err(Failure::usage("no token: give one with --token or in ARCP_TOKEN"));
         }
         check_token(&token).map_err(|why| Failure::usage(format!("--token: {why}")))?;
-        let connector = connector(&arguments.url, arguments.unsafe_plaintext_beyond_loopback)?;
+        let options = ConnectOptions {
+            allow_plaintext_beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
+            ..ConnectOptions::default()
+        };
+        arguments
+            .url
+            .check(options.allow_plaintext_beyond_loopback)
+            .map_err(|error| Failure::usage(format!("--url: {error}")))?;
         let input = read_input(&arguments.input)?;
         Ok(Self {
-            connector,
+            url: arguments.url.to_string(),
+            options,
             authority: arguments.url.authority(),
             token: Secret::new(token),
             agent: arguments.agent,
@@ -59,11 +67,12 @@ impl Plan {
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        let connector = connector(&self.url, self.options).map_err(|error| Failure::usage(format!("--url: {error}")))?;
         let mut signals = Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
         let mut config = ClientConfig::new(self.token.clone());
         config.name = "arcp-submit".into();
         config.max_attempts = Some(RECONNECT_ATTEMPTS.max(self.attempts));
-        let client = spawn_client(self.connector.clone(), config).map_err(Failure::error)?;
+        let client = spawn_client(connector, config).map_err(Failure::error)?;
         let mut events = client.events();
         let show = if self.json { Show::Json } else { Show::People(Timeline::begin()) };
 
@@ -98,11 +107,6 @@ impl Plan {
         let attempts = count(attempts.into(), "attempt");
         Err(Failure::error(format!("cannot connect to {} after {attempts}: {why}", self.authority)))
     }
-}
-
-fn connector(url: &Endpoint, beyond_loopback: bool) -> Result<WebSocketConnector, Failure> {
-    let options = ConnectOptions { allow_plaintext_beyond_loopback: beyond_loopback, ..ConnectOptions::default() };
-    WebSocketConnector::new(url.to_string(), options).map_err(|error| Failure::usage(format!("--url: {error}")))
 }
 
 /// JSON, `@FILE`, or `-` for standard input.
