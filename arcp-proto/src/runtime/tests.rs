@@ -5,5 +5,6 @@ mod gating;
 mod harness;
 mod jobs;
 mod limits;
+mod resume;
 mod sessions;
 mod vectors;
