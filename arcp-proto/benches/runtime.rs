@@ -2,8 +2,6 @@
 //!
 //! The store answers at once and keeps nothing, so what is measured is the core; `with tables` keeps everything.
 
-#![expect(missing_docs, reason = "criterion's macros make public items")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +140,7 @@ fn events(criterion: &mut Criterion) {
         for tables in [false, true] {
             let name = if tables { "with tables" } else { "core alone" };
             let mut bench = Bench::new(followers, tables);
-            assert_eq!(bench.batch(&emission), followers * BATCH as usize, "every follower gets every event");
+            assert_eq!(bench.batch(&emission) as u64, followers as u64 * BATCH, "every follower gets every event");
             group.throughput(Throughput::Elements(BATCH));
             group.bench_function(BenchmarkId::new(name, followers), |bencher| bencher.iter(|| bench.batch(&emission)));
         }

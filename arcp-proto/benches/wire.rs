@@ -1,7 +1,5 @@
 //! One frame: how long it takes to read and to write, beside serde_json on the same bytes.
 
-#![expect(missing_docs, reason = "criterion's macros make public items")]
-
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::replay::RetentionLimit;
-use crate::runtime::job::{Hold, Job};
+use crate::runtime::job::Hold;
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::session::Pressure;
 use crate::runtime::{JobHandle, Output, RuntimeEndpoint, SessionHandle};
@@ -111,13 +111,5 @@ impl RuntimeEndpoint {
                 self.log_evicted(handle, before.total());
             }
         }
-    }
-}
-
-impl Job {
-    /// Whether its log still holds something that may be evicted.
-    #[cfg(test)]
-    pub(crate) const fn has_history(&self) -> bool {
-        self.retention.len() > 1
     }
 }

@@ -37,7 +37,7 @@ impl RuntimeEndpoint {
     }
 
     fn judge_resume(
-        &mut self,
+        &self,
         request: &ResumeRequest,
         offered: Option<crate::feature::Features>,
         principal: PrincipalHandle,

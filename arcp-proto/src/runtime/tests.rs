@@ -5,6 +5,7 @@ mod gating;
 mod harness;
 mod jobs;
 mod limits;
+mod recovery;
 mod resume;
 mod sessions;
 mod vectors;

@@ -26,17 +26,6 @@ impl RawJson {
         Self(text)
     }
 
-    /// `part`, a value inside `frame` that a scan has accepted. Shares the frame's memory when `part` lies in it.
-    pub(crate) fn part_of(frame: &Bytes, part: &str) -> Self {
-        let range = frame.as_ptr_range();
-        let part_range = part.as_bytes().as_ptr_range();
-        if range.start <= part_range.start && part_range.end <= range.end {
-            Self(frame.slice_ref(part.as_bytes()))
-        } else {
-            Self(Bytes::copy_from_slice(part.as_bytes()))
-        }
-    }
-
     /// A text of unknown origin.
     ///
     /// # Errors
@@ -127,7 +116,6 @@ impl TryFrom<&str> for RawJson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::borrow::ToOwned;
     use alloc::format;
     use alloc::vec::Vec;
 
@@ -159,17 +147,6 @@ mod tests {
         }
         let error = RawJson::encode(&deep).expect_err("too deep");
         assert!(format!("{error}").contains("nested deeper than 64"), "{error}");
-    }
-
-    #[test]
-    fn a_part_of_a_frame_shares_its_memory() {
-        let frame = Bytes::from("{\"a\":[1]}".to_owned());
-        let text = core::str::from_utf8(&frame).expect("UTF-8");
-        let part = RawJson::part_of(&frame, &text[5..8]);
-        assert_eq!(part.as_str(), "[1]");
-        assert_eq!(part.as_bytes().as_ptr(), text[5..].as_ptr());
-        assert_eq!(RawJson::part_of(&frame, "{}"), RawJson::empty_object());
-        assert_eq!(RawJson::from_validated(frame.clone()).as_bytes(), &frame);
     }
 
     #[test]

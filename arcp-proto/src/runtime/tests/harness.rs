@@ -75,10 +75,20 @@ pub(super) struct World {
     pub(super) told: Vec<String>,
     pub(super) events: Vec<RuntimeEvent>,
     pub(super) halted: bool,
-    /// Every append and trim the store carried out, in order.
-    pub(super) journal: Vec<Command>,
+    /// Every append and trim the store carried out, in order, and when.
+    pub(super) journal: Vec<(Now, Command)>,
+    /// Every frame, with how long the journal was when it was received.
+    pub(super) sightings: Vec<Sighting>,
     ready: Vec<ConnectionId>,
     restarts: u64,
+}
+
+/// A frame as its receiver saw it.
+pub(super) struct Sighting {
+    /// Entries of the journal at that moment.
+    pub(super) after: usize,
+    pub(super) connection: ConnectionId,
+    pub(super) text: String,
 }
 
 pub(super) fn config() -> RuntimeConfig {
@@ -120,6 +130,7 @@ impl World {
             events: Vec::new(),
             halted: false,
             journal: Vec::new(),
+            sightings: Vec::new(),
             ready: Vec::new(),
             restarts: 1,
         }
@@ -175,6 +186,7 @@ impl World {
             let text = frame.encode();
             let value = serde_json::from_str(&text).expect("frames are JSON");
             self.received.entry(connection).or_default().push(value);
+            self.sightings.push(Sighting { after: self.journal.len(), connection, text: text.clone() });
             self.texts.entry(connection).or_default().push(text);
         }
     }
@@ -237,7 +249,7 @@ impl World {
 
     fn execute(&mut self, command: Command) -> StoreDone {
         if matches!(command, Command::Append(_) | Command::Trim(_)) {
-            self.journal.push(command.clone());
+            self.journal.push((self.now, command.clone()));
         }
         self.store.execute(command)
     }

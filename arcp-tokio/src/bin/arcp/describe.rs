@@ -58,9 +58,11 @@ fn words(body: &EventBody) -> (Tone, String) {
         }
         EventBody::Metric { name, value, unit, dimensions } => {
             let mut text = format!("{name} = {}", value.as_str());
-            append(&mut text, unit.as_deref());
-            for (name, value) in dimensions {
+            if let Some(unit) = unit {
                 // Writing to a string cannot fail.
+                let _ = write!(text, " {unit}");
+            }
+            for (name, value) in dimensions {
                 let _ = write!(text, "  {name}={value}");
             }
             (Tone::Odd, text)
@@ -130,7 +132,7 @@ pub(crate) fn connected(connected: &Connected) -> String {
     let runtime = escape(format!("{name} {version}").trim());
     let session = escape(connected.session_id.as_str());
     if connected.resumed {
-        format!("resumed {session}; the numbers go on where they were cut")
+        format!("resumed {session}, and hears what it has missed")
     } else {
         format!("connected to {runtime}, {session}")
     }

@@ -8,6 +8,7 @@ mod failure;
 mod json;
 mod parse;
 mod serve;
+mod session;
 mod signals;
 mod submit;
 mod text;

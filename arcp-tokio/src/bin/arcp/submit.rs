@@ -10,14 +10,14 @@ use arcp_driver::{
     Client, ClientConfig, Connected, FinalStatus, Job, JobError, JobEvent, JobOutput, Pending, RawJson, Secret,
     SessionEvent, SessionEvents,
 };
-use arcp_tokio::{connector, spawn_client};
+use arcp_tokio::connector;
 
 use crate::failure::{CANCELLED, ERROR, Failure, TIMED_OUT};
 use crate::signals::Signals;
 use crate::text::{count, escape, escape_lines};
 use crate::timeline::{Timeline, Tone};
 use crate::tokens::check_token;
-use crate::{args, describe, json};
+use crate::{args, describe, json, session};
 
 /// Attempts in vain after which a session that stood once is given up: with the back-off, about a minute.
 const RECONNECT_ATTEMPTS: u32 = 12;
@@ -72,8 +72,7 @@ impl Plan {
         let mut config = ClientConfig::new(self.token.clone());
         config.name = "arcp-submit".into();
         config.max_attempts = Some(RECONNECT_ATTEMPTS.max(self.attempts));
-        let client = spawn_client(connector, config).map_err(Failure::error)?;
-        let mut events = client.events();
+        let (client, mut events) = session::start(connector, config)?;
         let show = if self.json { Show::Json } else { Show::People(Timeline::begin()) };
 
         tokio::select! {

@@ -9,7 +9,6 @@ use arcp_driver::{
     Client, ClientConfig, EventBody, Job, JobContext, JobError, JobEvent, JobOutput, Runtime, SessionEvent,
     SessionEvents,
 };
-use arcp_tokio::spawn_client;
 use arcp_tokio::{Server, Serving};
 use tokio::sync::mpsc;
 
@@ -17,10 +16,10 @@ use super::cable::{CableConnector, Cut, Cutter, Relay};
 use super::findings::Findings;
 use super::tap::Tap;
 use crate::agents::{self, Observer};
-use crate::describe;
 use crate::failure::Failure;
 use crate::text::{escape, span};
 use crate::timeline::{Timeline, Tone};
+use crate::{describe, session};
 
 /// The cable is cut behind so many events: in the middle of the first job.
 const CUT_AFTER: u64 = 14;
@@ -76,8 +75,7 @@ impl Stage {
         let mut config = ClientConfig::new(TOKEN);
         config.name = "arcp-demo".into();
         let connector = CableConnector::new(endpoint, &relay, Arc::clone(&tap));
-        let client = spawn_client(connector, config).map_err(Failure::error)?;
-        let events = client.events();
+        let (client, events) = session::start(connector, config)?;
         Ok(Self {
             timeline,
             client,
@@ -188,7 +186,7 @@ impl Stage {
                 if connected.resumed {
                     self.findings.resumes += 1;
                     if let Some(lost) = self.lost.take() {
-                        text = format!("{text} {} ago", span(lost.elapsed()));
+                        text = format!("{text} ({} without a connection)", span(lost.elapsed()));
                     }
                 }
                 Ok(self.timeline.line(None, Tone::Good, "session", &text)?)
