@@ -1,41 +1,44 @@
-//! How many events a second one job carries from its agent to its client, both in this process.
+//! How many events a second one job carries from its agent to its client, over the memory transport.
 //!
 //! `cargo run --release --example throughput [events] [threads]`
 
+use std::collections::VecDeque;
 use std::error::Error;
-use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Instant;
 
 use arcp_driver::memory::Switchboard;
 use arcp_driver::{AgentError, Client, ClientConfig, JobContext, Runtime, SystemClock, Timer};
 use arcp_proto::time::Now;
-use futures_executor::{ThreadPool, block_on};
+use futures_executor::block_on;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let events: u64 = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let threads: usize = arguments.next().map_or(Ok(2), |text| text.parse())?;
 
-    let pool = ThreadPool::builder().pool_size(threads).create()?;
+    let pool = Pool::new(threads);
     let runtime = Runtime::builder()
         .bearer("token", "alice")
         .agent("talk", talk)
         .config(|config| config.limits.hellos_per_second = 1_000)
         .build()?;
     let (handle, endpoint, mut tasks) = runtime.start(ThreadTimer::new());
-    pool.spawn_ok(async move { endpoint.await.expect("the memory store does not fail") });
+    pool.spawn(async move { endpoint.await.expect("the memory store does not fail") });
     let spawner = pool.clone();
-    pool.spawn_ok(async move {
+    pool.spawn(async move {
         while let Some(task) = tasks.next().await {
-            spawner.spawn_ok(task);
+            spawner.spawn(task);
         }
     });
     let spawner = pool.clone();
-    let switchboard = Switchboard::new(handle, move |task| spawner.spawn_ok(task));
+    let switchboard = Switchboard::new(handle, move |task| spawner.spawn(task));
     let (client, driver) = Client::with(switchboard, ClientConfig::new("token"), ThreadTimer::new())?;
-    pool.spawn_ok(async move {
+    pool.spawn(async move {
         driver.await;
     });
 
@@ -43,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let client = client.clone();
         let start = Instant::now();
         let (done, result) = std::sync::mpsc::channel();
-        pool.spawn_ok(async move {
+        pool.spawn(async move {
             let counted = count(&client, events).await.map_err(|error| error.to_string());
             let _ = done.send(counted);
         });
@@ -55,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let trips = 20_000;
     let (done, result) = std::sync::mpsc::channel();
     let echo = client.clone();
-    pool.spawn_ok(async move {
+    pool.spawn(async move {
         for _ in 0..trips {
             let mut job = echo.submit("talk").input(&0).await.expect("accepted");
             job.result_raw().await.expect("a result");
@@ -84,6 +87,93 @@ async fn count(client: &Client, events: u64) -> Result<u64, Box<dyn Error>> {
     }
     assert_eq!(job.result::<u64>().await?, heard);
     Ok(heard)
+}
+
+/// Threads that share a queue of woken tasks, and look at it for a while before they sleep.
+#[derive(Clone)]
+struct Pool(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    tasks: Mutex<VecDeque<Arc<Task>>>,
+    sleepers: AtomicUsize,
+    bell: Condvar,
+}
+
+struct Task {
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    queued: AtomicBool,
+    pool: Pool,
+}
+
+impl Pool {
+    fn new(threads: usize) -> Self {
+        let pool = Self(Arc::default());
+        for _ in 0..threads {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                loop {
+                    pool.next().run();
+                }
+            });
+        }
+        pool
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let future = Mutex::new(Some(Box::pin(future) as Pin<Box<_>>));
+        Arc::new(Task { future, queued: AtomicBool::new(false), pool: self.clone() }).wake();
+    }
+
+    fn next(&self) -> Arc<Task> {
+        for _ in 0..200 {
+            if let Some(task) = lock(&self.0.tasks).pop_front() {
+                return task;
+            }
+            for _ in 0..20 {
+                std::hint::spin_loop();
+            }
+        }
+        let mut tasks = lock(&self.0.tasks);
+        loop {
+            if let Some(task) = tasks.pop_front() {
+                return task;
+            }
+            self.0.sleepers.fetch_add(1, Ordering::SeqCst);
+            tasks = self.0.bell.wait(tasks).unwrap_or_else(PoisonError::into_inner);
+            self.0.sleepers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Task {
+    fn run(self: Arc<Self>) {
+        self.queued.store(false, Ordering::SeqCst);
+        let waker = self.clone().into();
+        let mut future = lock(&self.future);
+        if future
+            .as_mut()
+            .is_some_and(|future| future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready())
+        {
+            *future = None;
+        }
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        if !self.queued.swap(true, Ordering::SeqCst) {
+            let pool = self.pool.clone();
+            lock(&pool.0.tasks).push_back(self);
+            if pool.0.sleepers.load(Ordering::SeqCst) > 0 {
+                pool.0.bell.notify_one();
+            }
+        }
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A timer with a thread of its own.

@@ -91,6 +91,9 @@ impl UnixTime {
     /// else (protocol §1.3).
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        if let Some(time) = <&[u8; 24]>::try_from(text.as_bytes()).ok().and_then(Self::parse_own_form) {
+            return Some(time);
+        }
         let mut reader = Reader(text.as_bytes());
         let year = reader.number(4)?;
         reader.byte(b"-")?;
@@ -120,22 +123,50 @@ impl UnixTime {
         (Self::MIN.0..=Self::MAX.0).contains(&total).then_some(Self(total))
     }
 
+    /// The form [`UnixTime::to_rfc3339`] writes, without looking for any other: nearly all that is ever read.
+    fn parse_own_form(text: &[u8; 24]) -> Option<Self> {
+        const SEPARATORS: [(usize, u8); 7] =
+            [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+        if SEPARATORS.iter().any(|(at, byte)| text[*at] != *byte) {
+            return None;
+        }
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0_i64, |value, digit| {
+                digit.is_ascii_digit().then(|| value * 10 + i64::from(digit - b'0'))
+            })
+        };
+        let (year, month, day) = (number(&text[0..4])?, number(&text[5..7])?, number(&text[8..10])?);
+        let (hour, minute, second) = (number(&text[11..13])?, number(&text[14..16])?, number(&text[17..19])?);
+        // Days that not every month has, and the leap second, take the long way.
+        if !(1..=12).contains(&month) || !(1..=28).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+        Some(Self(seconds * 1_000 + number(&text[20..23])?))
+    }
+
     /// The 24 bytes that `Display` writes.
     #[must_use]
     pub fn to_rfc3339(self) -> [u8; 24] {
-        let days = self.0.div_euclid(DAY_MS);
-        let mut rest = self.0.rem_euclid(DAY_MS);
-        let (year, month, day) = civil_from_days(days);
+        let (year, month, day) = civil_from_days(self.0.div_euclid(DAY_MS));
+        // Every part fits 32 bits, whose divisions cost less.
+        let part = |value: i64| u32::try_from(value).unwrap_or(0);
+        let (year, month, day) = (part(year), part(month), part(day));
+        let rest = part(self.0.rem_euclid(DAY_MS));
+        let (seconds, millis) = (rest / 1_000, rest % 1_000);
+        let (minutes, second) = (seconds / 60, seconds % 60);
+        let (hour, minute) = (minutes / 60, minutes % 60);
         let mut out = *b"0000-00-00T00:00:00.000Z";
-        let millis = rest % 1_000;
-        rest /= 1_000;
-        put(&mut out[0..4], year);
-        put(&mut out[5..7], month);
-        put(&mut out[8..10], day);
-        put(&mut out[11..13], rest / 3_600);
-        put(&mut out[14..16], rest / 60 % 60);
-        put(&mut out[17..19], rest % 60);
-        put(&mut out[20..23], millis);
+        let mut put = |at: usize, value: u32| out[at] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        put(0, year / 1_000);
+        put(1, year / 100);
+        put(2, year / 10);
+        put(3, year);
+        put(20, millis / 100);
+        for (at, value) in [(5, month), (8, day), (11, hour), (14, minute), (17, second), (21, millis)] {
+            put(at, value / 10);
+            put(at + 1, value);
+        }
         out
     }
 }
@@ -143,13 +174,6 @@ impl UnixTime {
 impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(core::str::from_utf8(&self.to_rfc3339()).unwrap_or_default())
-    }
-}
-
-fn put(out: &mut [u8], mut value: i64) {
-    for digit in out.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
-        value /= 10;
     }
 }
 

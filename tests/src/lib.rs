@@ -1,1 +1,9 @@
-//! What the tests share.
+//! What the tests share: a world in virtual time, wire traces, a relay that cuts real connections, and both drivers behind
+//! one face.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+pub mod link;
+pub mod random;
+pub mod relay;
+pub mod stack;
+pub mod trace;

@@ -27,15 +27,16 @@ impl WebSocketLimits {
             message: 1 << 20,
             first_message: 64 << 10,
             fragments: 1024,
-            read_buffer: 4096,
-            write_buffer: 4096,
+            read_buffer: 4 << 10,
+            write_buffer: 32 << 10,
         }
     }
 
-    /// What a client uses: messages of at most 2 MiB, since runtimes send results in chunks of up to 1 MiB, base64.
+    /// What a client uses: messages of at most 2 MiB, since runtimes send results in chunks of up to 1 MiB, base64; and a
+    /// larger read buffer, since it has one connection and reads more than it writes.
     #[must_use]
     pub const fn client() -> Self {
-        Self { message: 2 << 20, ..Self::runtime() }
+        Self { message: 2 << 20, read_buffer: 32 << 10, write_buffer: 4 << 10, ..Self::runtime() }
     }
 
     pub(super) fn config(&self) -> WebSocketConfig {

@@ -14,8 +14,9 @@ use crate::runtime::{JobHandle, RuntimeEndpoint, SessionHandle};
 use crate::wire::delivery::Line;
 use crate::wire::event::{Content, LoggedEvent};
 
-/// One page: enough to keep a connection busy, little to hold in memory.
-const PAGE: PageLimit = PageLimit { events: 256, bytes: 1 << 20 };
+/// One page: enough to keep a connection busy, little to hold in memory. Short in tests, where few events are to be
+/// many pages.
+const PAGE: PageLimit = PageLimit { events: if cfg!(test) { 16 } else { 256 }, bytes: 1 << 20 };
 
 impl RuntimeEndpoint {
     /// Asks for the next page a session needs, if it needs one and has room for it. One is outstanding at a time.

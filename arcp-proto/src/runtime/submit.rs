@@ -175,7 +175,7 @@ impl RuntimeEndpoint {
             return self.refuse_in_order(request, slot, error, None);
         }
         let (accepted, is_owner) = (job.accepted, job.owner == Some(request.session));
-        self.names_job(request.session, entry.job);
+        // A key does not name the job: until the answer arrives its acceptance stays unconfirmed.
         let is_followed =
             self.sessions.get(request.session).is_some_and(|s| s.follows.contains_key(&entry.job));
         let position = if is_followed && is_owner {

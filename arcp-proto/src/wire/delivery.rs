@@ -151,10 +151,21 @@ impl Frame {
         match self {
             Self::Text(text) => text,
             Self::Numbered { .. } => {
-                let mut text = String::with_capacity(self.encoded_len());
+                let mut text = String::with_capacity(self.room());
                 self.encode_into(&mut text);
                 text
             }
+        }
+    }
+
+    /// Enough for the frame's text, found without counting it where that can be.
+    fn room(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Numbered { line, event, .. } => match render::rough_len(event) {
+                usize::MAX => self.encoded_len(),
+                payload => line.middle.len() + payload + 128,
+            },
         }
     }
 

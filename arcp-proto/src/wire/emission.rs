@@ -45,6 +45,11 @@ impl Emission {
     pub fn log(level: LogLevel, message: &str, attributes: Option<&RawJson>) -> Result<Self, ApiMisuse> {
         required("message", message)?;
         optional_object("attributes", attributes)?;
+        if attributes.is_none() {
+            return Ok(Self::flat(EventKind::Log, |body| {
+                body.str("level", level.as_str()).str("message", message);
+            }));
+        }
         Self::of(EventKind::Log, |body| {
             body.str("level", level.as_str()).str("message", message);
             optional_raw(body, "attributes", attributes);
@@ -57,9 +62,9 @@ impl Emission {
     /// `text` is empty.
     pub fn thought(text: &str) -> Result<Self, ApiMisuse> {
         required("text", text)?;
-        Self::of(EventKind::Thought, |body| {
+        Ok(Self::flat(EventKind::Thought, |body| {
             body.str("text", text);
-        })
+        }))
     }
 
     /// A tool is called. `args` is a JSON object.
@@ -265,6 +270,13 @@ impl Emission {
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         AROUND_EVENT + self.kind.as_str().len() + self.body.len()
+    }
+
+    /// An event whose body has only texts of ours and strings as members, each once: nothing in it needs checking.
+    fn flat(kind: EventKind, members: impl FnOnce(&mut ObjectWriter<'_>)) -> Self {
+        let mut text = object_text(members);
+        text.shrink_to_fit();
+        Self { kind, body: RawJson::from_validated(Bytes::from(text)) }
     }
 
     fn of(kind: EventKind, members: impl FnOnce(&mut ObjectWriter<'_>)) -> Result<Self, ApiMisuse> {

@@ -28,7 +28,21 @@ pub(crate) fn render_within(
     keys: ResultKeys,
     limit: usize,
 ) {
-    put_payload(out, event, job, keys, Fit::within(event, job, keys, limit).0);
+    // Nearly every event fits by far, which needs no counting.
+    let fit = if rough_len(event) <= limit { Fit::Whole } else { Fit::within(event, job, keys, limit).0 };
+    put_payload(out, event, job, keys, fit);
+}
+
+/// At least the bytes [`payload_len`] counts, and seldom many more, at once.
+pub(crate) fn rough_len(event: &LoggedEvent) -> usize {
+    /// More than all members but the large one take.
+    const AROUND: usize = 256;
+    match &event.content {
+        // A kind of ours has no character to escape, and six bytes spell any other.
+        Content::Event { kind, body } => AROUND + kind.as_str().len() * 6 + body.len(),
+        Content::Chunk { data, .. } => AROUND + data.len(),
+        Content::End(_) => usize::MAX,
+    }
 }
 
 /// Bytes [`render_within`] appends.

@@ -161,7 +161,8 @@ impl ArrayWriter<'_> {
 /// A whole object, whose members `members` writes.
 #[must_use]
 pub fn object_text(members: impl FnOnce(&mut ObjectWriter<'_>)) -> String {
-    let mut out = String::new();
+    // Room for most payloads, so that they are written without growing.
+    let mut out = String::with_capacity(128);
     push_object(&mut out, members);
     out
 }

@@ -247,7 +247,7 @@ impl World {
         while self.store_one() {}
     }
 
-    fn execute(&mut self, command: Command) -> StoreDone {
+    pub(super) fn execute(&mut self, command: Command) -> StoreDone {
         if matches!(command, Command::Append(_) | Command::Trim(_)) {
             self.journal.push((self.now, command.clone()));
         }

@@ -394,6 +394,23 @@ fn an_acknowledgement_or_a_request_that_names_the_job_confirms_its_acceptance() 
 }
 
 #[test]
+fn a_key_that_is_presented_again_confirms_nothing() {
+    let mut world = World::new();
+    let (a, welcome) = world.session(ALL);
+    world.instant_store = false;
+    for id in ["m1", "m2"] {
+        world.send(a, id, "job.submit", json!({"agent": "a", "idempotency_key": "k"}));
+    }
+    world.cut(a);
+    world.instant_store = true;
+    world.store_all();
+    let job = world.started[0].job;
+    world.logs(job, 1);
+    let (_, frames) = world.resume(&welcome, 0, ALL);
+    assert_eq!(types(&frames), ["session.welcome", "job.accepted", "job.event"], "JOB-4");
+}
+
+#[test]
 fn more_acceptances_than_the_queue_holds_do_not_lock_the_client_out() {
     let mut world = World::new();
     let (a, welcome) = world.session(ALL);

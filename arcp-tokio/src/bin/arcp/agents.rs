@@ -7,7 +7,7 @@ use std::time::Duration;
 use arcp_driver::{AgentError, ApiMisuse, ErrorCode, JobContext, RuntimeBuilder, TextStream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Hears of every job that begins and ends.
@@ -49,7 +49,9 @@ impl Observed<'_> {
         Fut: Future<Output = Result<Out, AgentError>> + Send + 'static,
     {
         let observer = Arc::clone(self.0);
-        builder.agent(name, move |job: JobContext, input| observed(job.clone(), agent(job, input), observer.clone()))
+        builder.agent(name, move |job: JobContext, input| {
+            observed(job.clone(), agent(job, input), observer.clone())
+        })
     }
 }
 
@@ -80,7 +82,8 @@ async fn observed<Out>(
     result
 }
 
-async fn echo(_job: JobContext, input: Value) -> Result<Value, AgentError> {
+/// Takes the text of the JSON and not its meaning, so that no number changes on the way.
+async fn echo(_job: JobContext, input: Box<RawValue>) -> Result<Box<RawValue>, AgentError> {
     Ok(input)
 }
 

@@ -17,7 +17,7 @@ use crate::{demo, parse, serve, submit};
 ///
 /// Without a command the demonstration runs.
 #[derive(Parser)]
-#[command(name = "arcp", version, subcommand_required = false, disable_help_subcommand = true)]
+#[command(name = "arcp", version, subcommand_required = false)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -186,7 +186,10 @@ fn fault(error: &clap::Error) -> String {
         (ErrorKind::MissingRequiredArgument, Some(arguments)) => format!("missing: {arguments}"),
         (ErrorKind::InvalidSubcommand, _) => {
             let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("there is no command `{}`; the commands are demo, serve and submit", shortened(&given, 32))
+            format!(
+                "there is no command `{}`; the commands are demo, serve and submit",
+                shortened(&given, 32)
+            )
         }
         (ErrorKind::ArgumentConflict, Some(argument)) => {
             let other = context(ContextKind::PriorArg).filter(|other| *other != argument);

@@ -18,9 +18,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs it. Exit code 0 only if everything was observed.
 pub(crate) async fn run() -> Result<ExitCode, Failure> {
-    let findings = tokio::time::timeout(LIMIT, play())
-        .await
-        .unwrap_or_else(|_| Err(Failure::error(format!("the demo took longer than {} s", LIMIT.as_secs()))))?;
+    let findings = tokio::time::timeout(LIMIT, play()).await.unwrap_or_else(|_| {
+        Err(Failure::error(format!("the demo took longer than {} s", LIMIT.as_secs())))
+    })?;
     let missed = findings.missed();
     for what in missed {
         warn(&format!("not observed: {what}"));

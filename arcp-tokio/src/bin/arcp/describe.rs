@@ -2,14 +2,17 @@
 
 use std::fmt::Write;
 
-use arcp_driver::{ClientError, ClosedReason, Connected, ErrorPayload, EventBody, JobError, JobEvent, LogLevel};
-use arcp_driver::{EventKind, RequestError};
+use arcp_driver::{ApiMisuse, EventKind, RequestError};
+use arcp_driver::{
+    ClientError, ClosedReason, Connected, ErrorPayload, EventBody, JobError, JobEvent, LogLevel,
+};
+use arcp_proto::wire::event::ChunkEncoding;
 
 use crate::text::{count, escape, shortened};
 use crate::timeline::Tone;
 
-/// How much of a chunk is shown.
-const PREVIEW: usize = 56;
+/// How many characters of a chunk are shown.
+const PREVIEW: usize = 44;
 
 /// What a line of the timeline says of an event.
 pub(crate) struct Described {
@@ -90,18 +93,24 @@ fn words(body: &EventBody) -> (Tone, String) {
             (Tone::Progress, text)
         }
         EventBody::ResultChunk(chunk) => {
-            let size = u64::try_from(chunk.data.len()).unwrap_or(u64::MAX);
-            let mut text = format!("{}  {}", chunk.chunk_seq, count(size, "byte"));
-            let line = chunk.data.lines().find(|line| !line.trim().is_empty());
-            if let Some(line) = line.filter(|_| chunk.encoding.as_str() == "utf8") {
-                let _ = write!(text, "  “{}”", shortened(line.trim(), PREVIEW));
+            let is_text = chunk.encoding == ChunkEncoding::Utf8;
+            let bytes =
+                if is_text { chunk.data.len() } else { chunk.data.trim_end_matches('=').len() * 3 / 4 };
+            let size = count(u64::try_from(bytes).unwrap_or(u64::MAX), "byte");
+            let mut text = format!("{}  {size}", chunk.chunk_seq);
+            if is_text && !chunk.data.is_empty() {
+                // One look at a chunk, not a copy of it: it may be large.
+                let beginning = chunk.data.split_whitespace().take(PREVIEW).collect::<Vec<_>>().join(" ");
+                let _ = write!(text, "  “{}”", shortened(&beginning, PREVIEW));
             }
             if !chunk.more {
-                text.push_str("  (the last)");
+                text.push_str(", the last");
             }
             (Tone::Data, text)
         }
-        EventBody::Omitted { bytes } => (Tone::Dim, format!("{}, too large for this connection", count(*bytes, "byte"))),
+        EventBody::Omitted { bytes } => {
+            (Tone::Dim, format!("{}, too large for this connection", count(*bytes, "byte")))
+        }
         EventBody::Other(body) => (Tone::Plain, body.as_str().to_owned()),
         _ => (Tone::Plain, String::new()),
     }
@@ -132,7 +141,7 @@ pub(crate) fn connected(connected: &Connected) -> String {
     let runtime = escape(format!("{name} {version}").trim());
     let session = escape(connected.session_id.as_str());
     if connected.resumed {
-        format!("resumed {session}, and hears what it has missed")
+        format!("resumed {session}")
     } else {
         format!("connected to {runtime}, {session}")
     }
@@ -147,6 +156,9 @@ pub(crate) fn error(error: &ErrorPayload) -> String {
 pub(crate) fn client_error(error: &ClientError) -> String {
     match error {
         ClientError::Request(RequestError::Refused(refused)) => self::error(refused),
+        ClientError::Misuse(ApiMisuse::TooLarge { bytes, limit }) => {
+            format!("the input is too large: the message takes {bytes} bytes, and the runtime reads {limit}")
+        }
         ClientError::Closed(reason) => closed(reason),
         other => other.to_string(),
     }

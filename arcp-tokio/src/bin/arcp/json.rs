@@ -15,6 +15,17 @@ fn say(object: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
+/// As [`say`], with the type first.
+fn say_as(name: &str, members: Value) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        #[serde(flatten)]
+        members: Value,
+    }
+    say(&Line { r#type: name, members })
+}
+
 /// A peer's JSON as it was sent, so that no number changes, and without line ends, which are only white space in it.
 fn raw(json: &RawJson) -> io::Result<Box<RawValue>> {
     Ok(RawValue::from_string(json.as_str().replace(['\n', '\r'], " "))?)
@@ -26,39 +37,43 @@ fn time(time: Option<UnixTime>) -> Option<String> {
 
 /// The session stands.
 pub(crate) fn connected(connected: &Connected) -> io::Result<()> {
-    say(&json!({
-        "type": "connected",
-        "session_id": connected.session_id.as_str(),
-        "resumed": connected.resumed,
-        "runtime": { "name": connected.runtime_name, "version": connected.runtime_version },
-    }))
+    say_as(
+        "connected",
+        json!({
+            "session_id": connected.session_id.as_str(),
+            "resumed": connected.resumed,
+            "runtime": { "name": connected.runtime_name, "version": connected.runtime_version },
+        }),
+    )
 }
 
 /// The connection is lost.
 pub(crate) fn disconnected() -> io::Result<()> {
-    say(&json!({ "type": "disconnected" }))
+    say_as("disconnected", json!({}))
 }
 
 /// An attempt to connect failed.
 pub(crate) fn connect_failed(why: &str) -> io::Result<()> {
-    say(&json!({ "type": "connect_failed", "message": why }))
+    say_as("connect_failed", json!({ "message": why }))
 }
 
 /// Something the user should know.
 pub(crate) fn notice(message: &str) -> io::Result<()> {
-    say(&json!({ "type": "notice", "message": message }))
+    say_as("notice", json!({ "message": message }))
 }
 
 /// The job is accepted.
 pub(crate) fn accepted(job: &Job) -> io::Result<()> {
     let accepted = job.accepted();
-    say(&json!({
-        "type": "accepted",
-        "job_id": job.id().as_str(),
-        "agent": accepted.agent,
-        "accepted_at": time(accepted.accepted_at),
-        "trace_id": accepted.trace_id,
-    }))
+    say_as(
+        "accepted",
+        json!({
+            "job_id": job.id().as_str(),
+            "agent": accepted.agent,
+            "accepted_at": time(accepted.accepted_at),
+            "trace_id": accepted.trace_id,
+        }),
+    )
 }
 
 /// Something happened in the job.
@@ -134,19 +149,22 @@ pub(crate) fn missing(job: &Job, error: &JobError) -> io::Result<()> {
         JobError::Lost { from, to } => json!({ "from": from, "to": to }),
         _ => Value::Null,
     };
-    say(&json!({
-        "type": "missing",
-        "job_id": job.id().as_str(),
-        "message": error.to_string(),
-        "numbers": range,
-    }))
+    say_as(
+        "missing",
+        json!({
+            "job_id": job.id().as_str(),
+            "message": error.to_string(),
+            "numbers": range,
+        }),
+    )
 }
 
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let wide = group.iter().fold(0_u32, |wide, byte| wide << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let wide =
+            group.iter().fold(0_u32, |wide, byte| wide << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
         for index in 0..4 {
             let digit = (wide >> (18 - 6 * index)) & 63;
             // Six bits index the alphabet.
@@ -163,7 +181,14 @@ mod tests {
 
     #[test]
     fn base64_as_in_rfc_4648() {
-        let table = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
+        let table = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (bytes, text) in table {
             assert_eq!(base64(bytes.as_bytes()), text);
         }

@@ -2,8 +2,8 @@
 
 mod agents;
 mod args;
-mod describe;
 mod demo;
+mod describe;
 mod failure;
 mod json;
 mod parse;

@@ -69,7 +69,9 @@ mod tests {
         for (text, seconds) in table {
             assert_eq!(duration(text).unwrap().as_secs_f64(), seconds, "{text}");
         }
-        for text in ["", "s", "0", "0.5s", "366d", "-1s", "+1s", "1e3", "inf", "nan", "10ms", "1 s", "1S", "10s s"] {
+        for text in
+            ["", "s", "0", "0.5s", "366d", "-1s", "+1s", "1e3", "inf", "nan", "10ms", "1 s", "1S", "10s s"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -79,7 +81,9 @@ mod tests {
         for text in ["127.0.0.1:0", "localhost:7777", "[::1]:65535"] {
             assert_eq!(listen(text).unwrap(), text);
         }
-        for text in ["", "7777", "localhost", ":7777", "::1:80", "localhost:", "localhost:65536", "localhost:+1"] {
+        for text in
+            ["", "7777", "localhost", ":7777", "::1:80", "localhost:", "localhost:65536", "localhost:+1"]
+        {
             assert!(listen(text).is_err(), "{text}");
         }
     }

@@ -11,7 +11,6 @@ use crate::agents::{self, Observer, Stage};
 use crate::args;
 use crate::failure::{Failure, warn};
 use crate::signals::Signals;
-use crate::text::escape;
 use crate::tokens::{Grant, grants};
 
 /// What the agents do, for `--help`.
@@ -43,7 +42,9 @@ impl Plan {
         let environment = match std::env::var("ARCP_TOKENS") {
             Ok(text) => Some(text),
             Err(std::env::VarError::NotPresent) => None,
-            Err(std::env::VarError::NotUnicode(_)) => return Err(Failure::usage("ARCP_TOKENS must be UTF-8")),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                return Err(Failure::usage("ARCP_TOKENS must be UTF-8"));
+            }
         };
         let grants = grants(&arguments.token, arguments.token_file.as_deref(), environment.as_deref())?;
         let place = if arguments.stdio {
@@ -59,7 +60,8 @@ impl Plan {
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
-        let signals = Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
+        let signals =
+            Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
         let mut builder = Runtime::builder();
         for Grant { token, principal } in &self.grants {
             builder = builder.bearer(token, principal.as_str());
@@ -88,9 +90,9 @@ async fn listen(
         .fold(ListenOptions::default(), |options, host| options.host(host))
         .allow_plaintext_beyond_loopback(beyond_loopback);
     let server = Server::bind_with(address, options).await.map_err(|error| match error {
-        ServeError::BeyondLoopback(_) => Failure::usage(format!(
-            "{error}; --unsafe-plaintext-beyond-loopback overrides that"
-        )),
+        ServeError::BeyondLoopback(_) => {
+            Failure::usage(format!("{error}; --unsafe-plaintext-beyond-loopback overrides that"))
+        }
         error => Failure::error(error),
     })?;
     if !quiet {
@@ -148,7 +150,7 @@ fn observer(quiet: bool) -> Observer {
             return;
         }
         let what = match stage {
-            Stage::Started => format!("started for {}", escape(job.principal())),
+            Stage::Started => format!("started for {}", job.principal()),
             Stage::Succeeded => "succeeded".to_owned(),
             Stage::Failed(error) => format!("failed: {error}"),
             Stage::Stopped => "stopped".to_owned(),

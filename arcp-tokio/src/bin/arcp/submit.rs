@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arcp_driver::websocket::ConnectOptions;
 use arcp_driver::{
-    Client, ClientConfig, Connected, FinalStatus, Job, JobError, JobEvent, JobOutput, Pending, RawJson, Secret,
-    SessionEvent, SessionEvents,
+    Client, ClientConfig, Connected, FinalStatus, Job, JobError, JobEvent, JobOutput, Pending, RawJson,
+    Secret, SessionEvent, SessionEvents,
 };
 use arcp_tokio::connector;
 
@@ -67,8 +67,10 @@ impl Plan {
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
-        let connector = connector(&self.url, self.options).map_err(|error| Failure::usage(format!("--url: {error}")))?;
-        let mut signals = Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
+        let connector =
+            connector(&self.url, self.options).map_err(|error| Failure::usage(format!("--url: {error}")))?;
+        let mut signals =
+            Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
         let mut config = ClientConfig::new(self.token.clone());
         config.name = "arcp-submit".into();
         config.max_attempts = Some(RECONNECT_ATTEMPTS.max(self.attempts));
@@ -79,7 +81,8 @@ impl Plan {
             opened = self.open(&mut events, &show) => opened?,
             () = signals.next() => return Err(Failure::error("interrupted before the runtime was reached")),
         }
-        let outcome = Following { show: &show, events, signals, cancel_asked: false }.submit(&client, &self).await;
+        let outcome =
+            Following { show: &show, events, signals, cancel_asked: false }.submit(&client, &self).await;
         client.close().await;
         outcome
     }
@@ -122,7 +125,8 @@ fn read_input(argument: &str) -> Result<RawJson, Failure> {
     } else {
         argument.as_bytes().to_vec()
     };
-    RawJson::parse(text).map_err(|error| Failure::usage(format!("--input is no JSON that can be sent: {error}")))
+    RawJson::parse(text)
+        .map_err(|error| Failure::usage(format!("--input is no JSON that can be sent: {error}")))
 }
 
 /// For whom the events are.
@@ -135,7 +139,9 @@ impl Show {
     fn connected(&self, connected: &Connected) -> std::io::Result<()> {
         match self {
             Self::Json => json::connected(connected),
-            Self::People(timeline) => timeline.line(None, Tone::Good, "session", &describe::connected(connected)),
+            Self::People(timeline) => {
+                timeline.line(None, Tone::Good, "session", &describe::connected(connected))
+            }
         }
     }
 

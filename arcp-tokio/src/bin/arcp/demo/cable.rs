@@ -53,7 +53,10 @@ pub(super) struct Relay {
 
 impl Relay {
     /// A relay to `target`. Tells of each cut it makes.
-    pub(super) async fn start(target: SocketAddr, cutter: Cutter) -> io::Result<(Self, mpsc::UnboundedReceiver<Cut>)> {
+    pub(super) async fn start(
+        target: SocketAddr,
+        cutter: Cutter,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Cut>)> {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (report, cuts) = mpsc::unbounded_channel();

@@ -89,7 +89,7 @@ mod tests {
         let (mut findings, numbers) = good();
         findings.judge(Some(numbers));
         assert_eq!(findings.missed(), [] as [String; 0]);
-        let facts = findings.facts(Some(numbers), Duration::from_millis(2_345));
+        let facts = findings.facts(Some(numbers), Duration::from_millis(2_350));
         assert_eq!(facts, "40 events received, event_seq 1 to 40, 0 gaps, 1 resume, 2.35 s");
     }
 
@@ -111,7 +111,11 @@ mod tests {
             let (mut findings, mut numbers) = good();
             spoil(&mut findings, &mut numbers);
             findings.judge(Some(numbers));
-            assert!(matches!(findings.missed(), [one] if one.contains(named)), "{named}: {:?}", findings.missed());
+            assert!(
+                matches!(findings.missed(), [one] if one.contains(named)),
+                "{named}: {:?}",
+                findings.missed()
+            );
         }
         let (mut findings, _) = good();
         findings.judge(None);

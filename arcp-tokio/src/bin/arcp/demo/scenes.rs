@@ -12,7 +12,7 @@ use crate::timeline::Tone;
 
 /// Length and pace of the report: long enough for a human to follow.
 const SECTIONS: u64 = 8;
-const PACE_MS: u64 = 55;
+const PACE_MS: u64 = 75;
 
 /// A long job whose connection is cut in the middle.
 pub(super) async fn report(stage: &mut Stage) -> Result<(), Failure> {
@@ -35,7 +35,12 @@ pub(super) async fn report(stage: &mut Stage) -> Result<(), Failure> {
             stage.findings.expect("the report's text as the agent wrote it", whole);
             let size = count(u64::try_from(text.len()).unwrap_or(u64::MAX), "byte");
             let verdict = if whole { "exactly what the agent wrote" } else { "NOT what the agent wrote" };
-            stage.timeline.line(None, Tone::Good, "success", &format!("{size} of text put together: {verdict}"))?;
+            stage.timeline.line(
+                None,
+                Tone::Good,
+                "success",
+                &format!("{size} of text put together: {verdict}"),
+            )?;
             Ok(())
         }
         Ok(_) => Err(Failure::error("the report came in one piece")),
@@ -81,21 +86,29 @@ pub(super) async fn retry(stage: &mut Stage) -> Result<(), Failure> {
     stage.findings.expect("the same result for the same key", value == again && value == 5);
     stage.findings.expect("an agent that ran once for two submits", runs == 1);
     let text = if first == second { "the same job, the same result" } else { "NOT the same job" };
-    let text = format!("{text}; the agent ran {}", if runs == 1 { "once".into() } else { count(runs, "time") });
+    let text =
+        format!("{text}; the agent ran {}", if runs == 1 { "once".into() } else { count(runs, "time") });
     Ok(stage.timeline.line(None, Tone::Good, "success", &text)?)
 }
 
 async fn counted(stage: &mut Stage, input: &serde_json::Value, key: &str) -> Result<(String, u64), Failure> {
     let mut job = submit(stage, "count", input, Some(key)).await?;
     let (events, output) = stage.follow(&mut job).await?;
-    stage.findings.expect("every event of the count, once and in order", in_order(&events) && events.len() == 5);
+    stage
+        .findings
+        .expect("every event of the count, once and in order", in_order(&events) && events.len() == 5);
     let value = output.and_then(|output| output.decode::<u64>());
     let value = value.map_err(|error| Failure::error(describe::job_error(&error)))?;
     stage.timeline.line(None, Tone::Good, "result", &value.to_string())?;
     Ok((job.id().as_str().to_owned(), value))
 }
 
-async fn submit(stage: &Stage, agent: &str, input: &serde_json::Value, key: Option<&str>) -> Result<Job, Failure> {
+async fn submit(
+    stage: &Stage,
+    agent: &str,
+    input: &serde_json::Value,
+    key: Option<&str>,
+) -> Result<Job, Failure> {
     let mut submit = stage.client.submit(agent).input(input);
     if let Some(key) = key {
         submit = submit.key(key);

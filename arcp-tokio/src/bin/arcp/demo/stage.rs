@@ -55,7 +55,9 @@ impl Stage {
     /// Starts runtime, cable and client.
     pub(super) async fn set() -> Result<Self, Failure> {
         let timeline = Timeline::begin();
-        timeline.say(&timeline.paint(Tone::Bold, "arcp demo: three jobs, and a cable that is pulled in the middle"))?;
+        timeline.say(
+            &timeline.paint(Tone::Bold, "arcp demo: three jobs, and a cable that is pulled in the middle"),
+        )?;
         timeline.say("")?;
 
         let runs = Runs::default();
@@ -162,10 +164,10 @@ impl Stage {
         let described = describe::event(event);
         let number = event.position().and_then(|position| self.tap.number(job.id().as_str(), position));
         self.timeline.line(number, described.tone, &described.label, &described.text)?;
-        if let Ok(EventBody::Progress { current, total: Some(total), units, .. }) = event.body() {
-            if let (Some(current), Some(total)) = (current.to_u64(), total.to_u64()) {
-                self.timeline.progress(current, total, &escape(units.as_deref().unwrap_or_default()));
-            }
+        if let Ok(EventBody::Progress { current, total: Some(total), units, .. }) = event.body()
+            && let (Some(current), Some(total)) = (current.to_u64(), total.to_u64())
+        {
+            self.timeline.progress(current, total, &escape(units.as_deref().unwrap_or_default()));
         }
         Ok(())
     }
@@ -174,7 +176,7 @@ impl Stage {
         self.lost.get_or_insert_with(Instant::now);
         self.findings.cuts.push(cut);
         let Cut { delivered, of } = cut;
-        let text = format!("pulled! Of the next {of} bytes {delivered} got through, then both sockets were gone");
+        let text = format!("pulled! {delivered} of the next {of} bytes got through");
         Ok(self.timeline.line(None, Tone::Bad, "cable", &text)?)
     }
 
@@ -186,7 +188,7 @@ impl Stage {
                 if connected.resumed {
                     self.findings.resumes += 1;
                     if let Some(lost) = self.lost.take() {
-                        text = format!("{text} ({} without a connection)", span(lost.elapsed()));
+                        text = format!("{text} after {}", span(lost.elapsed()));
                     }
                 }
                 Ok(self.timeline.line(None, Tone::Good, "session", &text)?)
@@ -194,14 +196,19 @@ impl Stage {
             SessionEvent::Disconnected => {
                 self.findings.losses += 1;
                 let text = match self.tap.numbers() {
-                    Some(numbers) => format!("lost the connection behind #{}; the agent goes on alone", numbers.last),
+                    Some(numbers) => {
+                        format!("lost the connection behind #{}; the agent goes on alone", numbers.last)
+                    }
                     None => "lost the connection".into(),
                 };
                 Ok(self.timeline.line(None, Tone::Odd, "session", &text)?)
             }
-            SessionEvent::ConnectFailed(why) => {
-                Ok(self.timeline.line(None, Tone::Odd, "session", &format!("no connection: {}", escape(&why)))?)
-            }
+            SessionEvent::ConnectFailed(why) => Ok(self.timeline.line(
+                None,
+                Tone::Odd,
+                "session",
+                &format!("no connection: {}", escape(&why)),
+            )?),
             SessionEvent::Gap { from, to } => {
                 self.findings.gaps_told += 1;
                 Ok(self.timeline.line(None, Tone::Bad, "gap", &format!("#{from} to #{to} are lost"))?)
@@ -220,7 +227,8 @@ impl Stage {
         findings.judge(numbers);
         let facts = findings.facts(numbers, timeline.elapsed());
         timeline.say("")?;
-        let (mark, tone) = if findings.missed().is_empty() { ("✔", Tone::Good) } else { ("✘", Tone::Bad) };
+        let (mark, tone) =
+            if findings.missed().is_empty() { ("✔", Tone::Good) } else { ("✘", Tone::Bad) };
         timeline.say(&timeline.paint(tone, &format!("{mark} {facts}")))?;
         Ok(findings)
     }

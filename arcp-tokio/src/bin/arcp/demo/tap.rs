@@ -73,7 +73,9 @@ impl Tap {
     }
 
     fn hear(&self, frame: &[u8]) {
-        let Ok(Frame { event_seq: Some(number), job_id, payload }) = serde_json::from_slice(frame) else { return };
+        let Ok(Frame { event_seq: Some(number), job_id, payload }) = serde_json::from_slice(frame) else {
+            return;
+        };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if !heard.numbers.insert(number) {
             heard.repeats += 1;
@@ -137,7 +139,8 @@ mod tests {
     use super::*;
 
     fn frame(number: u64, position: u64) -> Vec<u8> {
-        format!(r#"{{"type":"job.event","job_id":"j","event_seq":{number},"payload":{{"pos":{position}}}}}"#).into()
+        format!(r#"{{"type":"job.event","job_id":"j","event_seq":{number},"payload":{{"pos":{position}}}}}"#)
+            .into()
     }
 
     #[test]

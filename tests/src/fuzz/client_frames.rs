@@ -1,0 +1,156 @@
+//! A client against a runtime that sends anything.
+
+use std::time::Duration;
+
+use arcp_proto::client::Subscription;
+use arcp_proto::feature::{Feature, Features};
+use arcp_proto::id::JobId;
+use serde_json::{Value, json};
+
+use super::choices::Choices;
+use super::peer::Peer;
+
+/// Gives the lines of the input to a client as frames of its runtime; a line that begins with a byte below 32 does
+/// something else instead: cuts, time, the application. Whatever it was, numbers only rise, no job ends twice in one
+/// place of its log, no timer stays due, and unless its session is over the client finds back into one (WIR-1).
+pub fn client_frames(data: &[u8]) {
+    let (kind, frames) = data.split_first().unwrap_or((&0, data));
+    let features = match kind % 4 {
+        0 | 1 => Features::SUPPORTED,
+        2 => Features::SUPPORTED.without(Feature::Core),
+        _ => Features::NONE,
+    };
+    let mut world = World { peer: Peer::new("tk", 7), features, sessions: 0 };
+    world.peer.submit("k-1");
+    world.peer.open();
+    if kind % 8 < 4 {
+        world.welcome(false);
+        world.accept();
+    }
+    for line in frames.split(|byte| *byte == b'\n').take(256) {
+        match line.split_first() {
+            None => {}
+            Some((operation @ 0..32, rest)) => world.operate(*operation, &mut Choices::new(rest)),
+            Some(_) => world.receive(line),
+        }
+    }
+    world.comes_back();
+}
+
+struct World {
+    peer: Peer,
+    features: Features,
+    sessions: u32,
+}
+
+impl World {
+    /// Gives a frame, in which `$JOB` stands for the client's newest job, and so on.
+    fn receive(&mut self, frame: &[u8]) {
+        let text = String::from_utf8_lossy(frame);
+        if !text.contains('$') {
+            return self.peer.receive(frame);
+        }
+        let asked = self.peer.sent.back().and_then(|sent| serde_json::from_str::<Value>(sent).ok());
+        let names = [
+            ("$JOB", self.peer.jobs.last().cloned().unwrap_or_default()),
+            ("$SESSION", self.peer.client.session_id().map(ToString::to_string).unwrap_or_default()),
+            ("$REQUEST", asked.unwrap_or_default()["id"].as_str().unwrap_or_default().to_owned()),
+        ];
+        let text = names.iter().fold(text.into_owned(), |text, (name, value)| text.replace(name, value));
+        self.peer.receive(text.as_bytes());
+    }
+
+    /// Says welcome: to a new session, or to the one the client asks to continue.
+    fn welcome(&mut self, is_new: bool) {
+        let known = self.peer.client.session_id().map(ToString::to_string).filter(|_| !is_new);
+        self.sessions += 1;
+        let session = known.unwrap_or_else(|| format!("sess_{}", self.sessions));
+        let features: Vec<_> = self.features.iter().map(Feature::as_str).collect();
+        let payload = json!({
+            "session_id": session, "resume_token": format!("rt_{}", self.sessions), "heartbeat_interval_sec": 30,
+            "capabilities": {"features": features},
+        });
+        self.say("session.welcome", None, &payload);
+    }
+
+    /// Accepts the oldest submit.
+    fn accept(&mut self) {
+        let submits = self.peer.sent.iter().filter_map(|sent| serde_json::from_str::<Value>(sent).ok());
+        if let Some(submit) = submits.filter(|sent| sent["type"] == "job.submit").last() {
+            let job = format!("job_{}", submit["payload"]["idempotency_key"].as_str().unwrap_or_default());
+            self.say("job.accepted", Some(&job), &json!({"job_id": job, "request_id": submit["id"], "lease": {}}));
+        }
+    }
+
+    fn say(&mut self, message_type: &str, job: Option<&str>, payload: &Value) {
+        let session = match self.peer.client.session_id() {
+            Some(session) if message_type != "session.welcome" => json!(session.as_str()),
+            _ => payload["session_id"].clone(),
+        };
+        let frame = json!({
+            "arcp": "1.1", "id": "msg_r", "type": message_type, "session_id": session, "job_id": job,
+            "payload": payload,
+        });
+        self.peer.receive(frame.to_string().as_bytes());
+    }
+
+    fn operate(&mut self, operation: u8, choices: &mut Choices<'_>) {
+        let peer = &mut self.peer;
+        let job = peer.jobs.last().and_then(|job| JobId::new(job));
+        match (operation, job) {
+            (0, _) => peer.cut(),
+            (1, _) => {
+                if !peer.wants_transport {
+                    peer.pass(Duration::from_secs(30));
+                }
+                if peer.wants_transport {
+                    peer.open();
+                    self.welcome(choices.below(4) == 3);
+                }
+            }
+            (2, _) => {
+                let next = peer.client.poll_timeout().map(|at| at.since(peer.now.mono));
+                peer.pass(next.unwrap_or_default());
+            }
+            (3, _) => peer.pass(Duration::from_millis(50) * u32::from(choices.byte())),
+            (4, _) => peer.take(choices.below(256)),
+            (5, _) => peer.submit(&format!("k-{}", choices.below(4))),
+            (6, _) => self.accept(),
+            (7, Some(job)) => drop(peer.client.cancel(peer.now, &job, None)),
+            (8, _) => {
+                let starts = [Subscription::Live, Subscription::History];
+                let (job, start) = (JobId::new(&format!("job_k-{}", choices.below(4))), choices.pick(&starts));
+                let _ = job.map(|job| peer.client.subscribe(peer.now, &job, start));
+            }
+            (9, Some(job)) => peer.client.unsubscribe(peer.now, &job),
+            (10, Some(job)) => peer.client.abandon(peer.now, &job),
+            (11, _) => peer.client.handle_oversized(peer.now),
+            (12, _) => peer.client.close(peer.now, Some("enough".to_owned())),
+            (13, _) => peer.client.reconnect_now(peer.now),
+            (14, _) => peer.client.taken(peer.now, choices.number()),
+            _ => {}
+        }
+        self.peer.drain();
+    }
+
+    /// A runtime that behaves gets the client back, unless its session is over.
+    fn comes_back(&mut self) {
+        let peer = &mut self.peer;
+        for count in peer.ended.values() {
+            assert!(*count <= self.sessions.max(1), "a job ended twice in one session");
+        }
+        peer.cut();
+        if peer.is_closed() {
+            assert_eq!(peer.client.poll_timeout(), None, "a session that is over waits for nothing");
+            return;
+        }
+        if !peer.wants_transport {
+            peer.pass(Duration::from_secs(30));
+        }
+        assert!(peer.wants_transport, "no transport is asked for: {:?}", peer.client);
+        peer.open();
+        assert_eq!(peer.sent.len(), 1, "a hello, and nothing before its answer");
+        self.welcome(true);
+        assert!(self.peer.client.is_connected(), "{:?}", self.peer.client);
+    }
+}

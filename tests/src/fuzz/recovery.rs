@@ -1,0 +1,175 @@
+//! A start from a store whose content is not what was written.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arcp_proto::feature::Features;
+use arcp_proto::replay::{Block, Retention};
+use arcp_proto::runtime::rows::{FollowerRow, JobRow, Row, SessionRow, Tables};
+use arcp_proto::runtime::store::{Command, Cost, StoreDone};
+use arcp_proto::runtime::{Recovery, RecoveryError, Step, StopReason};
+use arcp_proto::secret::TokenHash;
+use arcp_proto::time::UnixTime;
+use serde_json::{Value, json};
+
+use super::choices::Choices;
+use super::host::{Host, config, entropy};
+
+/// Damages the rows of a store as the bytes say and starts a runtime from them. Either they are refused, or the runtime
+/// works: old sessions can be tried, time passes, and a new principal is served. An answer that is no rows is refused.
+pub fn recovery(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let (host, tokens) = world();
+    let mut store = host.0.clone();
+    let StoreDone::Rows(mut rows) = store.execute(Command::Load { after: None, limit: usize::MAX }) else {
+        panic!("rows are read")
+    };
+    let (page, fails) = (choices.below(4) + 1, choices.below(16));
+    let is_damaged = choices.below(8) > 0;
+    while is_damaged && !choices.is_empty() && !rows.is_empty() {
+        damage(&mut rows, &mut choices);
+    }
+    let mut recovery = Recovery::new(config(), entropy(9), host.1);
+    let mut pages = rows.chunks(page);
+    let runtime = loop {
+        match recovery.step() {
+            Step::NeedsStore { id, .. } if fails == 1 => {
+                let answer = choices.pick(&[&StoreDone::Failed, &StoreDone::Appended]).clone();
+                assert_eq!(recovery.handle_store(id, answer), Err(RecoveryError::Unreadable));
+                return;
+            }
+            Step::NeedsStore { id, .. } => {
+                let rows = pages.next().map(<[Row]>::to_vec).unwrap_or_default();
+                if recovery.handle_store(id, StoreDone::Rows(rows)).is_err() {
+                    return;
+                }
+            }
+            Step::Ready(runtime) => break *runtime,
+        }
+    };
+    let mut host = Host::around(runtime, host.1, store);
+    // What is appended to damaged rows has no place among the others.
+    host.forgets = is_damaged;
+    host.settle();
+    let jobs: Vec<_> = rows.iter().filter_map(|row| match row {
+        Row::Job(job) => Some(job.record.key),
+        Row::Session(_) => None,
+    }).collect();
+    for token in tokens {
+        let resume = json!({"resume_token": token, "last_event_seq": choices.below(4)});
+        let connection = host.greet("alpha", Features::SUPPORTED, Some(resume));
+        for job in &jobs {
+            host.say(connection, "job.subscribe", &json!({"job_id": job.to_string(), "history": true}));
+            host.say(connection, "job.cancel", &json!({"job_id": job.to_string()}));
+        }
+        host.say(connection, "job.submit", &json!({"agent": "a", "idempotency_key": "k", "input": {}}));
+        for job in host.started.iter().map(|start| start.job).collect::<Vec<_>>() {
+            host.log(job, "x");
+        }
+    }
+    for job in host.started.iter().map(|start| start.job).collect::<Vec<_>>() {
+        host.finish(job);
+    }
+    host.pass(Duration::from_secs(25 * 3_600));
+    host.serves("newcomer");
+}
+
+/// A store with sessions and jobs in every state, when it was left, and the tokens of its sessions.
+fn world() -> &'static ((Tables, arcp_proto::time::Now), Vec<Value>) {
+    static WORLD: OnceLock<((Tables, arcp_proto::time::Now), Vec<Value>)> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let mut host = Host::new();
+        let mut tokens = Vec::new();
+        let owner = host.greet("alpha", Features::SUPPORTED, None);
+        for key in ["k", "l", "m", "n"] {
+            let submit = json!({"agent": "a", "idempotency_key": key, "input": {}, "max_runtime_sec": 3_600});
+            host.say(owner, "job.submit", &submit);
+        }
+        let jobs: Vec<_> = host.started.iter().map(|start| (start.job, start.key.to_string())).collect();
+        let watcher = host.greet("alpha", Features::NONE.with(arcp_proto::feature::Feature::Subscribe), None);
+        for (handle, key) in &jobs {
+            host.log(*handle, "one");
+            host.say(watcher, "job.subscribe", &json!({"job_id": key, "history": true}));
+            host.log(*handle, "two");
+        }
+        host.finish(jobs[0].0);
+        host.say(owner, "job.cancel", &json!({"job_id": jobs[1].1}));
+        let gone = host.greet("beta", Features::SUPPORTED, None);
+        for connection in [owner, watcher, gone] {
+            let welcome = host.newest(connection, "session.welcome").expect("a session");
+            tokens.push(welcome["payload"]["resume_token"].clone());
+        }
+        host.runtime.handle_closed(host.now, gone);
+        host.settle();
+        host.pass(Duration::from_secs(5));
+        ((host.store, host.now), tokens)
+    })
+}
+
+fn damage(rows: &mut Vec<Row>, choices: &mut Choices<'_>) {
+    let at = choices.below(rows.len());
+    let other = choices.below(rows.len());
+    match choices.below(8) {
+        0 => drop(rows.remove(at)),
+        1 => rows.push(rows[at].clone()),
+        2 => rows.swap(at, other),
+        _ => match &mut rows[at] {
+            Row::Session(row) => damage_session(row, choices),
+            Row::Job(row) => damage_job(row, choices),
+        },
+    }
+}
+
+fn number(choices: &mut Choices<'_>) -> u64 {
+    match choices.below(6) {
+        0 => 0,
+        1 => (1 << 53) - 1,
+        2 => u64::MAX,
+        3 => choices.number(),
+        _ => u64::from(choices.byte()),
+    }
+}
+
+fn retention(choices: &mut Choices<'_>) -> Retention {
+    let cost = Cost { chunk_bytes: number(choices), bytes: number(choices) };
+    let (floor, last) = (number(choices), number(choices));
+    let first = floor.saturating_add(1);
+    Retention::from_blocks(floor, [Block { first, last, cost }]).unwrap_or_else(|| Retention::new(floor))
+}
+
+fn time(choices: &mut Choices<'_>) -> UnixTime {
+    choices.pick(&[UnixTime::MIN, UnixTime::MAX, UnixTime::from_millis(1_786_699_800_000)])
+}
+
+fn damage_session(row: &mut SessionRow, choices: &mut Choices<'_>) {
+    match choices.below(7) {
+        0 => row.record.principal = Arc::from(choices.pick(&["", "beta", "newcomer"])),
+        1 => row.record.features = Features::from_bits(u16::from(choices.byte()) << choices.below(8)),
+        2 => row.record.epoch = number(choices),
+        3 => row.record.current = TokenHash::from_bytes([choices.byte(); 32]),
+        4 => row.record.previous = Some(row.record.current),
+        5 => row.record.dead_since = Some(time(choices)),
+        _ => row.numbers = retention(choices),
+    }
+}
+
+fn damage_job(row: &mut JobRow, choices: &mut Choices<'_>) {
+    let owner = row.record.owner;
+    match choices.below(12) {
+        0 => row.record.principal = Arc::from(choices.pick(&["", "beta", "newcomer"])),
+        1 => row.owner = choices.pick(&[None, Some(owner)]),
+        2 => row.positions = retention(choices),
+        3 => row.last_origin = number(choices),
+        4 => row.floor_origin = number(choices),
+        5 => {
+            let (through, first_seq) = (number(choices), Some(number(choices)));
+            row.followers.push(FollowerRow { session: owner, through, first_seq });
+        }
+        6 => row.followers.clear(),
+        7 => row.stopping = Some((StopReason::TimedOut(number(choices)), time(choices))),
+        8 => row.end = None,
+        9 => row.record.started = choices.below(2) == 0,
+        10 => row.record.max_runtime_sec = Some(number(choices)),
+        _ => row.record.accepted_at = time(choices),
+    }
+}

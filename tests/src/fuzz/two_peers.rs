@@ -1,0 +1,205 @@
+//! A client and a runtime over a link with faults.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use arcp_proto::id::JobId;
+use arcp_proto::runtime::ConnectionId;
+
+use super::choices::Choices;
+use super::host::Host;
+use super::peer::Peer;
+
+/// The first byte says whether the link only breaks, or also spoils, repeats, drops and cuts short what it carries; the
+/// others say what happens. When that is over a fresh session works. Where the link only broke, every event of every
+/// job has arrived once and in order, and its end once (SEQ-2, SEQ-4, JOB-2).
+pub fn two_peers(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let only_breaks = choices.below(2) == 0;
+    let mut link = Link::new(Peer::new("alpha", 3), Host::new());
+    for _ in 0..512 {
+        if choices.is_empty() {
+            break;
+        }
+        link.step(&mut choices, only_breaks);
+    }
+    if only_breaks {
+        link.settle();
+        for start in link.host.started.clone() {
+            link.host.log(start.job, "late");
+            link.host.finish(start.job);
+        }
+        link.settle();
+        link.is_whole();
+    }
+    let mut host = link.host;
+    host.pass(Duration::from_secs(1));
+    let mut fresh = Peer::new("beta", 5);
+    fresh.now = host.now;
+    fresh.submit("fresh");
+    let mut link = Link::new(fresh, host);
+    link.settle();
+    let job = link.host.started.last().expect("a fresh session's job starts").job;
+    link.host.log(job, "x");
+    link.host.finish(job);
+    link.settle();
+    assert_eq!(link.peer.ended.values().sum::<u32>(), 1, "a fresh session's job ends");
+    link.is_whole();
+}
+
+struct Link {
+    peer: Peer,
+    host: Host,
+    connection: Option<ConnectionId>,
+    to_peer: VecDeque<Vec<u8>>,
+    submitted: u32,
+}
+
+impl Link {
+    fn new(peer: Peer, host: Host) -> Self {
+        Self { peer, host, connection: None, to_peer: VecDeque::new(), submitted: 0 }
+    }
+
+    fn step(&mut self, choices: &mut Choices<'_>, only_breaks: bool) {
+        let operation = choices.below(if only_breaks { 11 } else { 16 });
+        match operation {
+            0..=2 => self.to_host(None),
+            3 | 4 => self.to_peer(None),
+            5 => self.connect(),
+            6 => {
+                self.peer.submit(&format!("k-{}", self.submitted % 8));
+                self.submitted += 1;
+            }
+            7 | 8 => {
+                let index = choices.below(8);
+                if let Some(job) = self.host.started.iter().rev().nth(index).map(|start| start.job) {
+                    if operation == 7 { self.host.log(job, "x") } else { self.host.finish(job) }
+                }
+            }
+            9 => self.pass(Duration::from_millis(100) * u32::from(choices.byte())),
+            10 => match choices.below(4) {
+                0 => self.cut(),
+                1 => {
+                    let job = self.peer.jobs.last().and_then(|job| JobId::new(job));
+                    let _ = job.map(|job| self.peer.client.cancel(self.peer.now, &job, None));
+                }
+                _ => self.peer.take(choices.below(256)),
+            },
+            11 | 12 => self.to_host(Some(choices)),
+            13 | 14 => self.to_peer(Some(choices)),
+            _ => self.peer.client.reconnect_now(self.peer.now),
+        }
+        self.carry();
+    }
+
+    /// Takes what both sides have for each other.
+    fn carry(&mut self) {
+        self.peer.drain();
+        self.host.settle();
+        if self.peer.has_closed {
+            self.peer.has_closed = false;
+            self.lose();
+        }
+        let Some(line) = self.connection.and_then(|connection| self.host.lines.get_mut(&connection)) else {
+            return;
+        };
+        self.to_peer.extend(line.received.drain(..).map(String::into_bytes));
+    }
+
+    fn connect(&mut self) {
+        if self.peer.wants_transport {
+            self.lose();
+            self.connection = Some(self.host.open());
+            self.peer.open();
+        }
+    }
+
+    /// The runtime's end of the link is gone.
+    fn lose(&mut self) {
+        self.to_peer.clear();
+        if let Some(connection) = self.connection.take() {
+            self.host.runtime.handle_closed(self.host.now, connection);
+            self.host.settle();
+        }
+    }
+
+    /// The link breaks; what was on the way is lost.
+    fn cut(&mut self) {
+        self.lose();
+        self.peer.cut();
+        self.carry();
+    }
+
+    fn to_host(&mut self, fault: Option<&mut Choices<'_>>) {
+        let Some(connection) = self.connection else { return };
+        if let Some(frame) = self.peer.sent.pop_front() {
+            for frame in carried(frame.into_bytes(), fault) {
+                self.host.send(connection, &frame);
+            }
+        }
+    }
+
+    fn to_peer(&mut self, fault: Option<&mut Choices<'_>>) {
+        if let Some(frame) = self.to_peer.pop_front() {
+            for frame in carried(frame, fault) {
+                self.peer.receive(&frame);
+            }
+        } else if self.connection.is_some_and(|connection| self.host.lines[&connection].is_closed) {
+            self.cut();
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.peer.pass(span);
+        self.host.pass(span);
+        self.carry();
+    }
+
+    /// Nothing is lost any more, until nothing happens any more.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            self.carry();
+            self.connect();
+            while !self.peer.sent.is_empty() || !self.to_peer.is_empty() {
+                self.to_host(None);
+                self.carry();
+                self.to_peer(None);
+                while !self.peer.untaken.is_empty() {
+                    self.peer.take(0);
+                }
+                self.carry();
+                if self.connection.is_none() {
+                    break;
+                }
+            }
+            self.to_peer(None);
+            self.pass(Duration::from_secs(1));
+        }
+    }
+
+    /// What was accepted has ended once, with every position before its end.
+    fn is_whole(&self) {
+        assert_eq!((self.peer.gaps, self.peer.rejected), (0, 0));
+        assert!(self.submitted == 0 || !self.peer.jobs.is_empty(), "{:?}", self.peer.client);
+        for job in &self.peer.jobs {
+            let had = self.peer.had.get(job).map(Vec::as_slice).unwrap_or_default();
+            let every: Vec<_> = (1..=had.len()).map(|position| u64::try_from(position).ok()).collect();
+            assert_eq!(had, every, "{job}");
+            assert_eq!(self.peer.ended.get(job), Some(&1), "{job}");
+        }
+    }
+}
+
+/// What becomes of a frame on the way.
+fn carried(mut frame: Vec<u8>, fault: Option<&mut Choices<'_>>) -> Vec<Vec<u8>> {
+    let Some(choices) = fault else { return vec![frame] };
+    let at = usize::from(choices.byte()) * frame.len() / 256;
+    match choices.below(5) {
+        0 => return Vec::new(),
+        1 => return vec![frame.clone(), frame],
+        2 => frame.truncate(at),
+        3 => frame[at] ^= choices.byte() | 1,
+        _ => frame[at] = choices.pick(b"0129{}[]\",:-e\\ "),
+    }
+    vec![frame]
+}
