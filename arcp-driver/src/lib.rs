@@ -121,7 +121,7 @@ pub use arcp_proto::client::{ClosedReason, Connected, RequestError};
 pub use arcp_proto::config::{ClientConfig, Limits, RuntimeConfig};
 pub use arcp_proto::error::{ApiMisuse, ErrorCode};
 pub use arcp_proto::id::{JobId, JobKey, SessionId};
-pub use arcp_proto::runtime::{Credentials, StopReason, Verdict};
+pub use arcp_proto::runtime::{Credentials, RuntimeEvent, StopReason, Verdict};
 pub use arcp_proto::secret::Secret;
 pub use arcp_proto::time::{Instant, Now, UnixTime};
 pub use arcp_proto::trace::TraceId;

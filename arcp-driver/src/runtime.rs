@@ -4,6 +4,7 @@ mod builder;
 mod connection;
 mod endpoint;
 mod jobs;
+mod observer;
 mod task;
 mod turn;
 mod verifier;

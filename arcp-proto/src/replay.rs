@@ -170,6 +170,19 @@ impl Retention {
         self.floor != before
     }
 
+    /// Gives up whole blocks, oldest first, until at least `bytes` of any kind are given up, but no number above `up_to`.
+    /// Returns whether the floor rose.
+    pub fn evict_bytes(&mut self, bytes: u64, up_to: u64) -> bool {
+        let (before, keep) = (self.floor, self.total.total().saturating_sub(bytes));
+        while self.total.total() > keep {
+            match self.blocks.front() {
+                Some(block) if block.last <= up_to => self.release(block.last),
+                _ => break,
+            }
+        }
+        self.floor != before
+    }
+
     /// Whether any part of `limit` is exceeded.
     #[must_use]
     pub const fn is_over(&self, limit: &RetentionLimit) -> bool {

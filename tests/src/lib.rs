@@ -2,6 +2,7 @@
 //! one face.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+pub mod fuzz;
 pub mod link;
 pub mod random;
 pub mod relay;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use arcp_proto::agent::{AgentRef, InvalidAgent};
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
-use arcp_proto::runtime::Recovery;
+use arcp_proto::runtime::{Recovery, RuntimeEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::Endpoint;
+use super::observer::Observer;
 use super::task::tasks;
 use super::turn::Parts;
 use super::verifier::{Verification, Verifier};
@@ -31,6 +32,7 @@ pub struct Runtime {
     verification: Verification,
     store: Box<dyn Store>,
     entropy: Box<dyn Entropy + Send>,
+    observer: Observer,
 }
 
 impl Runtime {
@@ -43,6 +45,7 @@ impl Runtime {
             verification: Verification::default(),
             store: Box::new(MemoryStore::new()),
             entropy: None,
+            observer: Observer::default(),
             error: None,
         }
     }
@@ -59,9 +62,9 @@ impl Runtime {
         let end = Arc::new(End::default());
         let (task_sender, tasks) = tasks();
         let handle = RuntimeHandle::new(inbox.clone(), end.clone());
-        let Self { config, agents, verification, store, entropy } = self;
+        let Self { config, agents, verification, store, entropy, observer } = self;
         let recovery = Recovery::new(config, entropy, timer.now());
-        let parts = Parts { store, timer, agents, verification, inbox, tasks: task_sender };
+        let parts = Parts { store, timer, agents, verification, inbox, tasks: task_sender, observer };
         (handle, Endpoint::new(recovery, parts, end), tasks)
     }
 }
@@ -83,6 +86,7 @@ pub struct RuntimeBuilder {
     verification: Verification,
     store: Box<dyn Store>,
     entropy: Option<Box<dyn Entropy + Send>>,
+    observer: Observer,
     error: Option<BuildError>,
 }
 
@@ -176,6 +180,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Has `observer` see everything worth a log line, a counter or an audit entry. It runs in the endpoint's task, so it
+    /// must not take its time: it hands over what it wants to keep. One that panics is not asked again.
+    pub fn observer(mut self, observer: impl FnMut(&RuntimeEvent) + Send + 'static) -> Self {
+        self.observer = Observer::new(observer);
+        self
+    }
+
     /// Takes ids and tokens from here and not from the operating system; for tests that must repeat.
     pub fn entropy(mut self, entropy: impl Entropy + Send + 'static) -> Self {
         self.entropy = Some(Box::new(entropy));
@@ -203,6 +214,7 @@ impl RuntimeBuilder {
             verification: self.verification,
             store: self.store,
             entropy,
+            observer: self.observer,
         })
     }
 

@@ -14,6 +14,7 @@ use futures_channel::mpsc::UnboundedSender;
 
 use super::connection::{Accepted, BATCH, Connection, ToPeer, weight};
 use super::jobs::Jobs;
+use super::observer::Observer;
 use super::task::{Task, failure};
 use super::verifier::{Judgement, Verification};
 use super::{Signal, Source};
@@ -42,6 +43,7 @@ pub(super) struct Loop<T> {
     inbox: Arc<Inbox<Signal>>,
     signals: Vec<Signal>,
     tasks: UnboundedSender<Task>,
+    observer: Observer,
     connections: HashMap<ConnectionId, Connection>,
     jobs: Jobs,
     /// Connections to fill, and sources to hear.
@@ -89,11 +91,12 @@ pub(super) struct Parts<T> {
     pub(super) verification: Verification,
     pub(super) inbox: Arc<Inbox<Signal>>,
     pub(super) tasks: UnboundedSender<Task>,
+    pub(super) observer: Observer,
 }
 
 impl<T: Timer> Loop<T> {
     pub(super) fn new(core: Box<RuntimeEndpoint>, parts: Parts<T>) -> Self {
-        let Parts { store, timer, agents, verification, inbox, tasks } = parts;
+        let Parts { store, timer, agents, verification, inbox, tasks, observer } = parts;
         Self {
             core,
             store,
@@ -103,6 +106,7 @@ impl<T: Timer> Loop<T> {
             inbox,
             signals: Vec::new(),
             tasks,
+            observer,
             connections: HashMap::new(),
             jobs: Jobs::default(),
             to_flush: VecDeque::new(),
@@ -210,8 +214,7 @@ impl<T: Timer> Loop<T> {
                     }
                 }
                 Output::Halt => return Err(Halt),
-                // Nobody listens; whoever wants a log wraps the core.
-                Output::Event(_) => {}
+                Output::Event(event) => self.observer.see(&event),
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs tasks in the order in which they were woken; moves the clock to the next deadline when all of them wait.
 #[derive(Clone)]
-pub struct World {
+pub(crate) struct World {
     shared: Arc<Shared>,
 }
 
@@ -38,7 +38,7 @@ struct Clock {
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Now { mono: Instant::ZERO, unix: UnixTime::parse_rfc3339("2026-08-14T09:30:00Z").unwrap() };
         Self {
             shared: Arc::new(Shared {
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut next = self.shared.next.lock().unwrap();
         *next += 1;
         self.shared.tasks.lock().unwrap().insert(*next, Box::pin(task));
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// Runs the world until `main` is done.
-    pub fn run<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
         let result = Arc::new(Mutex::new(None));
         let into = result.clone();
         self.spawn(async move {
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// Runs until every task waits for time or for ever.
-    pub fn run_until_stalled(&self) {
+    pub(crate) fn run_until_stalled(&self) {
         while let Some(id) = self.next_ready() {
             let Some(mut task) = self.shared.tasks.lock().unwrap().remove(&id) else { continue };
             let waker = Waker::from(Arc::new(TaskWaker { id, shared: self.shared.clone() }));
@@ -104,33 +104,33 @@ impl World {
         true
     }
 
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.shared.clock.lock().unwrap().now
     }
 
-    pub fn timer(&self) -> VirtualTimer {
+    pub(crate) fn timer(&self) -> VirtualTimer {
         let mut next = self.shared.next.lock().unwrap();
         *next += 1;
         VirtualTimer { id: *next, shared: self.shared.clone() }
     }
 
     /// Waits for virtual time to pass.
-    pub fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send + use<> {
         let mut timer = self.timer();
         let until = self.now().mono.after(span);
         std::future::poll_fn(move |cx| timer.poll_until(cx, until))
     }
 
     /// Lets every other task run until it waits.
-    pub fn settle(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn settle(&self) -> impl Future<Output = ()> + Send + use<> {
         self.sleep(Duration::from_micros(1))
     }
 
-    pub fn runtime(&self, builder: RuntimeBuilder) -> RuntimeHandle {
+    pub(crate) fn runtime(&self, builder: RuntimeBuilder) -> RuntimeHandle {
         self.start(builder.bearer("token", "alice").entropy(Counting(1)).build().unwrap())
     }
 
-    pub fn start(&self, runtime: Runtime) -> RuntimeHandle {
+    pub(crate) fn start(&self, runtime: Runtime) -> RuntimeHandle {
         let (handle, endpoint, mut tasks) = runtime.start(self.timer());
         self.spawn(async move { endpoint.await.unwrap() });
         let world = self.clone();
@@ -142,17 +142,17 @@ impl World {
         handle
     }
 
-    pub fn switchboard(&self, runtime: &RuntimeHandle) -> Switchboard {
+    pub(crate) fn switchboard(&self, runtime: &RuntimeHandle) -> Switchboard {
         let world = self.clone();
         Switchboard::new(runtime.clone(), move |task| world.spawn(task))
     }
 
-    pub fn client(&self, connector: impl Connector + 'static) -> Client
+    pub(crate) fn client(&self, connector: impl Connector + 'static) -> Client
 where {
         self.client_with(connector, ClientConfig::new("token"))
     }
 
-    pub fn client_with<C: Connector + 'static>(&self, connector: C, config: ClientConfig) -> Client {
+    pub(crate) fn client_with<C: Connector + 'static>(&self, connector: C, config: ClientConfig) -> Client {
         let (client, driver) = Client::with_entropy(connector, config, self.timer(), Box::new(Counting(100)));
         self.spawn(async move {
             driver.await;
@@ -161,7 +161,7 @@ where {
     }
 
     /// A runtime, a client of it, and the link between them.
-    pub fn pair(&self, builder: RuntimeBuilder) -> (RuntimeHandle, Client, Switchboard) {
+    pub(crate) fn pair(&self, builder: RuntimeBuilder) -> (RuntimeHandle, Client, Switchboard) {
         let runtime = self.runtime(builder);
         let switchboard = self.switchboard(&runtime);
         let client = self.client(switchboard.clone());
@@ -183,7 +183,7 @@ impl Wake for TaskWaker {
     }
 }
 
-pub struct VirtualTimer {
+pub(crate) struct VirtualTimer {
     id: usize,
     shared: Arc<Shared>,
 }
@@ -211,7 +211,7 @@ impl Drop for VirtualTimer {
 }
 
 /// Different bytes each time, the same in every run.
-pub struct Counting(pub u64);
+pub(crate) struct Counting(pub(crate) u64);
 
 impl Entropy for Counting {
     fn fill_public(&mut self, bytes: &mut [u8]) {

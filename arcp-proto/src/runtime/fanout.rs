@@ -69,9 +69,9 @@ impl RuntimeEndpoint {
             Record::Event(EventRecord { job: key, origin, event, cost, deliveries }),
             cost.total() + 128,
         );
-        let buffered = &mut self.principals.at(principal).buffered;
-        *buffered += cost.total();
-        let too_much = *buffered > self.config.limits.buffered_bytes;
+        let holder = self.principals.at(principal);
+        holder.buffered += cost.total();
+        let too_much = holder.buffered > self.config.limits.buffered_bytes.max(holder.evict_at);
         for (session, strain) in strained {
             self.relieve(session, strain, handle, is_end);
         }

@@ -2,11 +2,13 @@
 
 use alloc::vec::Vec;
 
-use crate::replay::RetentionLimit;
 use crate::runtime::job::Hold;
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::session::Pressure;
 use crate::runtime::{JobHandle, Output, RuntimeEndpoint, SessionHandle};
+
+/// Bytes by which a principal's logs grow before a fruitless eviction is tried again.
+const EVICTION_STEP: u64 = 64 * 1_024;
 
 impl RuntimeEndpoint {
     /// Judges again which of its own jobs a session holds: from eight tenths of a limit, down to half of that.
@@ -100,16 +102,18 @@ impl RuntimeEndpoint {
             let excess =
                 self.principals.at(principal).buffered.saturating_sub(self.config.limits.buffered_bytes);
             if excess == 0 {
-                return;
+                break;
             }
             let Some(job) = self.jobs.get_mut(handle) else { continue };
-            let before = job.retention.total();
-            let keep = before.total().saturating_sub(excess);
-            let limit = RetentionLimit { events: u64::MAX, bytes: keep.min(before.bytes), chunk_bytes: keep };
+            let before = job.retention.total().total();
             let up_to = job.last_pos() - u64::from(job.state.is_final());
-            if job.retention.evict(&limit, up_to) {
-                self.log_evicted(handle, before.total());
+            if job.retention.evict_bytes(excess, up_to) {
+                self.log_evicted(handle, before);
             }
         }
+        // What is left cannot go. Looking again at every event would cost more than it finds.
+        let limit = self.config.limits.buffered_bytes;
+        let holder = self.principals.at(principal);
+        holder.evict_at = if holder.buffered > limit { holder.buffered + EVICTION_STEP } else { 0 };
     }
 }

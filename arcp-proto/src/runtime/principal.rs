@@ -39,6 +39,8 @@ pub(crate) struct Principal {
     pub(crate) keys: BTreeMap<String, KeyEntry>,
     /// Bytes in the logs of its jobs.
     pub(crate) buffered: u64,
+    /// What `buffered` must reach before histories are looked through again, after that freed too little.
+    pub(crate) evict_at: u64,
     hellos: Bucket,
 }
 
@@ -82,6 +84,7 @@ impl Principals {
             subscriptions: 0,
             keys: BTreeMap::new(),
             buffered: 0,
+            evict_at: 0,
             hellos: Bucket { tokens: u64::from(limits.hello_burst) * 1_000_000, filled: now },
         };
         let index = match self.free.pop() {

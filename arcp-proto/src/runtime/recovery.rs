@@ -268,6 +268,15 @@ impl RuntimeEndpoint {
         {
             session.owned.insert(handle);
         }
+        // An end takes the first number out of the row; what is known then is that it was one of those up to here.
+        let first = followers.iter().find(|follower| follower.session == record.owner);
+        if let Some(session) = self.session_keys.get(&record.owner)
+            && let Some(session) = self.sessions.get_mut(*session)
+            && (first.is_some() || !session.retention.is_empty())
+        {
+            let first = first.map_or(Some(session.last()), |follower| follower.first_seq);
+            session.await_confirmation(handle, first);
+        }
         for follower in followers {
             let Some(session) = self.session_keys.get(&follower.session).copied() else { continue };
             self.recover_follower(handle, session, follower.through, follower.first_seq, last);
@@ -297,9 +306,6 @@ impl RuntimeEndpoint {
             self.catching_sessions.insert(session);
         }
         follower.follows.insert(handle, Follow { line, state, subscription: !owns });
-        if owns && follower.profile.resends_accepted() {
-            follower.unconfirmed.push((handle, first_seq));
-        }
         if !owns {
             self.principals.at(follower.principal).subscriptions += 1;
         }

@@ -21,6 +21,9 @@ use crate::wire::delivery::Line;
 use crate::wire::event::{Content, EventKind, LoggedEvent};
 use crate::wire::peer::{PeerProfile, TransportKind};
 
+/// Acceptances that may be unconfirmed at once; older ones are taken as arrived.
+const MOST_UNCONFIRMED: usize = 1_000;
+
 /// How a session follows a job.
 #[derive(Debug)]
 pub(crate) struct Follow {
@@ -235,6 +238,17 @@ impl Session {
             pressure: self.pressure != Pressure::All && self.pressure_at(limits, 8) != self.pressure,
         };
         (seq, strain)
+    }
+
+    /// The client may not have the job's acceptance, unless it shows that it has the number `first`.
+    pub(crate) fn await_confirmation(&mut self, job: JobHandle, first: Option<u64>) {
+        if !self.profile.resends_accepted() {
+            return;
+        }
+        if self.unconfirmed.len() >= MOST_UNCONFIRMED {
+            self.unconfirmed.remove(0);
+        }
+        self.unconfirmed.push((job, first));
     }
 
     /// Notes the first number of a job in this stream, by which its acceptance is confirmed.

@@ -18,9 +18,6 @@ use crate::trace::TraceId;
 use crate::wire::Envelope;
 use crate::wire::job::Submit;
 
-/// Acceptances that may be unconfirmed at once; older ones are taken as arrived.
-const MOST_UNCONFIRMED: usize = 1_000;
-
 /// A submit whose own members are in order.
 struct Checked {
     submit: Submit,
@@ -137,12 +134,7 @@ impl RuntimeEndpoint {
             .follows
             .insert(handle, Follow { line: Arc::clone(&line), state: Following::Live, subscription: false });
         session.owned.insert(handle);
-        if session.profile.resends_accepted() {
-            if session.unconfirmed.len() >= MOST_UNCONFIRMED {
-                session.unconfirmed.remove(0);
-            }
-            session.unconfirmed.push((handle, None));
-        }
+        session.await_confirmation(handle, None);
         self.follow_live(handle, request.session, line);
         let owner = self.principals.at(principal);
         owner.unfinished_jobs += 1;
@@ -205,7 +197,6 @@ impl RuntimeEndpoint {
             && let Some(before) = self.sessions.get_mut(before)
         {
             before.owned.remove(&job);
-            before.unconfirmed.retain(|(known, _)| *known != job);
         }
         if !follows {
             self.follow_from(job, session, Following::CatchingUp { through: floor }, false);

@@ -78,7 +78,11 @@ impl World {
         let submits = self.peer.sent.iter().filter_map(|sent| serde_json::from_str::<Value>(sent).ok());
         if let Some(submit) = submits.filter(|sent| sent["type"] == "job.submit").last() {
             let job = format!("job_{}", submit["payload"]["idempotency_key"].as_str().unwrap_or_default());
-            self.say("job.accepted", Some(&job), &json!({"job_id": job, "request_id": submit["id"], "lease": {}}));
+            self.say(
+                "job.accepted",
+                Some(&job),
+                &json!({"job_id": job, "request_id": submit["id"], "lease": {}}),
+            );
         }
     }
 
@@ -119,7 +123,8 @@ impl World {
             (7, Some(job)) => drop(peer.client.cancel(peer.now, &job, None)),
             (8, _) => {
                 let starts = [Subscription::Live, Subscription::History];
-                let (job, start) = (JobId::new(&format!("job_k-{}", choices.below(4))), choices.pick(&starts));
+                let (job, start) =
+                    (JobId::new(&format!("job_k-{}", choices.below(4))), choices.pick(&starts));
                 let _ = job.map(|job| peer.client.subscribe(peer.now, &job, start));
             }
             (9, Some(job)) => peer.client.unsubscribe(peer.now, &job),

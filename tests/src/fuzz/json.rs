@@ -95,7 +95,8 @@ fn space(choices: &mut Choices<'_>) -> &'static str {
 }
 
 fn text(choices: &mut Choices<'_>) -> String {
-    let parts = ["a", "b", "input", "null", "é", "\u{e9}", "e\u{301}", "😀", "\"", "\\", "/", "\n", "\0", "\u{7f}"];
+    let parts =
+        ["a", "b", "input", "null", "é", "\u{e9}", "e\u{301}", "😀", "\"", "\\", "/", "\n", "\0", "\u{7f}"];
     (0..choices.below(4)).map(|_| choices.pick(&parts)).collect()
 }
 
@@ -106,7 +107,7 @@ fn spell_text(choices: &mut Choices<'_>, out: &mut String, text: &str) {
         match (choices.below(3), character) {
             (0, '"' | '\\' | '/') => out.extend(['\\', character]),
             (0, '\n') => out.push_str("\\n"),
-            (1, '\u{20}'.. ) if !matches!(character, '"' | '\\') => out.push(character),
+            (1, '\u{20}'..) if !matches!(character, '"' | '\\') => out.push(character),
             _ => {
                 for unit in character.encode_utf16(&mut units) {
                     out.push_str(&format!("\\u{unit:04x}"));

@@ -29,7 +29,10 @@ pub fn lines(data: &[u8]) {
     assert!(!splitter.finish() && splitter.next_line().is_none());
     splitter.push(b"\nx\n");
     let after = splitter.next_line();
-    assert_eq!(after, (max_line > 0).then_some(Line::Frame(Bytes::from_static(b"x"))).or(Some(Line::TooLong)));
+    assert_eq!(
+        after,
+        (max_line > 0).then_some(Line::Frame(Bytes::from_static(b"x"))).or(Some(Line::TooLong))
+    );
 }
 
 fn at_once(stream: &[u8], max_line: usize) -> (Vec<Line>, bool) {

@@ -69,7 +69,10 @@ pub fn payloads(data: &[u8]) {
         "job.submit" => identity!(Submit::read, Submit::write, same),
         "job.accepted" => identity!(Accepted::read, Accepted::write, same),
         "job.cancel" => {
-            identity!(Cancel::read, Cancel::write, |said: Cancel| Cancel { reason: reason(said.reason), ..said });
+            identity!(Cancel::read, Cancel::write, |said: Cancel| Cancel {
+                reason: reason(said.reason),
+                ..said
+            });
         }
         "job.cancelled" => identity!(Cancelled::read, Cancelled::write, |said: Cancelled| Cancelled {
             reason: reason(said.reason),

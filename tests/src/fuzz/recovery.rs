@@ -51,10 +51,13 @@ pub fn recovery(data: &[u8]) {
     // What is appended to damaged rows has no place among the others.
     host.forgets = is_damaged;
     host.settle();
-    let jobs: Vec<_> = rows.iter().filter_map(|row| match row {
-        Row::Job(job) => Some(job.record.key),
-        Row::Session(_) => None,
-    }).collect();
+    let jobs: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match row {
+            Row::Job(job) => Some(job.record.key),
+            Row::Session(_) => None,
+        })
+        .collect();
     for token in tokens {
         let resume = json!({"resume_token": token, "last_event_seq": choices.below(4)});
         let connection = host.greet("alpha", Features::SUPPORTED, Some(resume));

@@ -32,7 +32,8 @@ pub fn rfc3339(data: &[u8]) {
         && (hour <= 23 && minute <= 59 && second <= 60)
         && (offset_hour <= 23 && offset_minute <= 59);
     let offset = (offset_hour * 60 + offset_minute) * if east { 1 } else { -1 };
-    let seconds = (days_before(year, month) + day - 1) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
+    let seconds =
+        (days_before(year, month) + day - 1) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
     let millis = seconds * 1_000 + fraction / 10;
     let expected = (in_range && (UnixTime::MIN.as_millis()..=UnixTime::MAX.as_millis()).contains(&millis))
         .then(|| UnixTime::from_millis(millis));

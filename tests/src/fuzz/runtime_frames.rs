@@ -105,7 +105,9 @@ impl Attack {
                 self.other = Some(std::mem::replace(&mut self.connection, other));
             }
             15 => host.stalled = host.stalled.xor(Some(self.connection)).filter(|_| host.stalled.is_none()),
-            16 => host.greet("mallory", Features::from_bits(u16::from(argument) << 3), None).clone_into(&mut self.connection),
+            16 => host
+                .greet("mallory", Features::from_bits(u16::from(argument) << 3), None)
+                .clone_into(&mut self.connection),
             _ => {}
         }
         self.host.settle();
@@ -155,9 +157,9 @@ impl Attack {
 
     /// The store has no room for the append that waits longest, if nothing that came before it waits too.
     fn refuse_append(&mut self) {
-        if let Some((id, Command::Append(records))) = self.host.waiting.pop_front_if(|(_, command)| {
-            matches!(command, Command::Append(_))
-        }) {
+        if let Some((id, Command::Append(records))) =
+            self.host.waiting.pop_front_if(|(_, command)| matches!(command, Command::Append(_)))
+        {
             // Appends behind it find no room either.
             let behind: Vec<_> = self.host.waiting.drain(..).collect();
             self.host.runtime.handle_store(self.host.now, id, StoreDone::Full(records));

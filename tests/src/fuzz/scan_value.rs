@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 /// beyond that only a limit refuses, and each limit does so exactly one step behind what the value has.
 pub fn scan_value(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let unlimited = ScanLimits { bytes: usize::MAX, depth: 100, number_bytes: usize::MAX, ..ScanLimits::CLIENT };
+    let unlimited =
+        ScanLimits { bytes: usize::MAX, depth: 100, number_bytes: usize::MAX, ..ScanLimits::CLIENT };
     let checked = check_value(text, &unlimited, 0);
     if checked == Err(Malformed::TooDeep { limit: 100 }) {
         return;
@@ -23,7 +24,8 @@ pub fn scan_value(data: &[u8]) {
         (checked, measured) => panic!("{checked:?}, but {measured:?} to the other reader: {text:?}"),
     };
     let Measures { depth, tokens, members, name_bytes } = measures;
-    let exact = ScanLimits { bytes: text.len(), depth, tokens, members, name_bytes, number_bytes: usize::MAX };
+    let exact =
+        ScanLimits { bytes: text.len(), depth, tokens, members, name_bytes, number_bytes: usize::MAX };
     assert_eq!(check_value(text, &exact, 0), Ok(()), "exactly at its limits: {text:?}");
     let refused = |limits: ScanLimits, offset| check_value(text, &limits, offset).expect_err("over a limit");
     let bytes = refused(ScanLimits { bytes: text.len() - 1, ..exact.clone() }, 0);

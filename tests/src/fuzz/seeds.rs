@@ -13,8 +13,13 @@ const MAX_SEED: usize = 16 * 1_024;
 #[must_use]
 pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let mut seeds: Vec<(String, Vec<u8>)> = match target {
-        "envelope" => frames(ENVELOPES).chain(frames(HOSTILE)).map(|(name, _, input)| (name, input)).collect(),
-        "lines" => hostile_at("line").map(|(name, input)| (name, [&[40, 0, 7, 23, 2][..], &input].concat())).collect(),
+        "envelope" => {
+            frames(ENVELOPES).chain(frames(HOSTILE)).map(|(name, _, input)| (name, input)).collect()
+        }
+        "lines" => texts(&[
+            "\u{28}\0\u{7}\u{17}\u{2}{\"a\":1}\r\n\n \t\r\n{}\rx\n\u{2028}\n{\"cut",
+            "\u{3}abc\nabcd\r\nab\r\r\nabc\r",
+        ]),
         "scan_value" => frames(ENVELOPES).chain(frames(HOSTILE)).filter_map(payload).collect(),
         "payloads" => frames(ENVELOPES).filter_map(typed_payload).collect(),
         "rfc3339" => texts(&[
@@ -35,11 +40,17 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 fn counting(seed: u8) -> Vec<u8> {
-    (0..200_u8).map(|index| index.wrapping_mul(37).wrapping_add(seed.wrapping_mul(101)) ^ (index >> 3)).collect()
+    (0..200_u8)
+        .map(|index| index.wrapping_mul(37).wrapping_add(seed.wrapping_mul(101)) ^ (index >> 3))
+        .collect()
 }
 
 fn texts(texts: &[&str]) -> Vec<(String, Vec<u8>)> {
-    texts.iter().enumerate().map(|(index, text)| (format!("text-{index}"), text.as_bytes().to_vec())).collect()
+    texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| (format!("text-{index}"), text.as_bytes().to_vec()))
+        .collect()
 }
 
 /// Name, direction or place, and the frame of every line that has one as text.

@@ -244,7 +244,10 @@ impl World {
 
     /// Carries out and answers everything that waits.
     pub(super) fn store_all(&mut self) {
+        // What is answered at once would overtake what waits.
+        let instant = core::mem::replace(&mut self.instant_store, false);
         while self.store_one() {}
+        self.instant_store = instant;
     }
 
     pub(super) fn execute(&mut self, command: Command) -> StoreDone {

@@ -203,6 +203,7 @@ impl Run {
         let peer = self.random.below(self.peers.len());
         match self.random.below(12) {
             0 => self.connect(peer),
+            1 if self.random.below(6) == 0 => self.crash(),
             1 if self.random.below(3) == 0 => {
                 if let Some(connection) = self.peers[peer].connection.take() {
                     self.world.cut(connection);
@@ -227,6 +228,21 @@ impl Run {
             _ => self.store(),
         }
         self.look();
+    }
+
+    /// The process dies: what the store has carried out is all that is left.
+    fn crash(&mut self) {
+        let now = self.world.now.after(Duration::from_millis(5));
+        let store = core::mem::take(&mut self.world.store);
+        self.world = World::recover(store, small(), now, self.random.next() | 1);
+        self.oracle.next.clear();
+        self.oracle.said_goodbye.clear();
+        self.seen.clear();
+        self.resumed_from.clear();
+        self.journal = 0;
+        for peer in &mut self.peers {
+            peer.connection = None;
+        }
     }
 
     fn store(&mut self) {
@@ -333,8 +349,8 @@ impl Run {
 
     /// Stops all mischief; then every session that lives has everything, and every job that runs ends.
     fn finish(mut self) -> BTreeMap<(String, u64), String> {
-        self.world.instant_store = true;
         self.world.store_all();
+        self.world.instant_store = true;
         self.world.stalled.clear();
         self.world.settle();
         self.look();
