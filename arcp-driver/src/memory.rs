@@ -16,7 +16,7 @@ use futures_sink::Sink;
 
 use crate::client::Connector;
 use crate::queue::{Gone, Receiver, Sender, bounded, lock};
-use crate::runtime::RuntimeHandle;
+use crate::runtime::{RuntimeHandle, Task};
 use crate::transport::{Incoming, Outgoing, TransportError};
 
 /// Frames that wait in each direction.
@@ -159,7 +159,7 @@ pub struct Switchboard {
 
 struct Shared {
     runtime: RuntimeHandle,
-    spawn: Box<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>,
+    spawn: Box<dyn Fn(Task) + Send + Sync>,
     links: Mutex<Links>,
 }
 
@@ -177,15 +177,13 @@ pub struct LinkDown;
 
 impl Switchboard {
     /// A switchboard before this runtime. `spawn` runs each connection's I/O task.
-    pub fn new(
-        runtime: RuntimeHandle,
-        spawn: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(runtime: RuntimeHandle, spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
         let links = Mutex::new(Links { down: false, cutters: Vec::new() });
         Self { shared: Arc::new(Shared { runtime, spawn: Box::new(spawn), links }) }
     }
 
-    /// Cuts every link: both ends find their connection closed, and frames on the way are lost.
+    /// Cuts every link: both ends find their connection closed. What the runtime had not read is lost; the client still
+    /// reads what had reached its end.
     pub fn cut(&self) {
         let cutters = std::mem::take(&mut lock(&self.shared.links).cutters);
         drop(cutters);
@@ -223,7 +221,7 @@ impl Connector for Switchboard {
         links.cutters.push(cutter);
         drop(links);
         let task = self.shared.runtime.accept(runtime, TransportKind::Memory);
-        (self.shared.spawn)(Box::pin(UntilCut { task: Some(Box::pin(task)), cut }));
+        (self.shared.spawn)(Task::new(UntilCut { task: Some(Box::pin(task)), cut }));
         ready(Ok(client))
     }
 }

@@ -24,6 +24,9 @@ pub(crate) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
+/// Items whose memory an empty queue keeps.
+const KEPT: usize = 16;
+
 /// A queue that holds items up to a total weight of `capacity`; the item that reaches it may exceed it.
 pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
@@ -213,6 +216,14 @@ impl<T> Receiver<T> {
                 return Poll::Ready(false);
             }
             register(&mut state.receiver, cx);
+            // What a burst took is not kept through the silence behind it: most of many connections are silent.
+            if state.items.capacity() > KEPT {
+                state.items = VecDeque::new();
+            }
+            drop(state);
+            if into.capacity() > KEPT {
+                *into = VecDeque::new();
+            }
             return Poll::Pending;
         }
         std::mem::swap(&mut state.items, into);
@@ -437,6 +448,22 @@ mod tests {
         assert!(sender.poll_room(&cx).is_pending());
         assert_eq!(take(&receiver, Waker::noop()), Poll::Ready(Some(vec!["large"])));
         assert_eq!(sender.poll_room(&cx), Poll::Ready(Ok(100)));
+    }
+
+    #[test]
+    fn silence_gives_memory_back() {
+        let (sender, receiver) = bounded(1_000);
+        for round in 0..2 {
+            for item in 0..1_000 {
+                sender.force(item).unwrap();
+            }
+            let mut items = VecDeque::new();
+            let cx = Context::from_waker(Waker::noop());
+            assert_eq!(receiver.poll_take(&cx, &mut items), Poll::Ready(true), "round {round}");
+            items.clear();
+            assert!(receiver.poll_take(&cx, &mut items).is_pending());
+            assert_eq!(items.capacity() + lock(&receiver.shared.state).items.capacity(), 0);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One job, the whole way: submitted, accepted, run, told about, ended.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What a session survives, and how it ends.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod common;
 
 use std::future::IntoFuture;

@@ -1,5 +1,7 @@
 //! Runtimes over stores that take their time, fail, and outlive them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod common;
 
 use std::collections::VecDeque;

@@ -8,3 +8,8 @@ pub mod random;
 pub mod relay;
 pub mod stack;
 pub mod trace;
+
+/// The README's examples, which compile or run like any other.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -201,14 +201,12 @@ impl<C: Connector, T: Timer> Driver<C, T> {
     fn event(&mut self, now: Now, event: ClientEvent) {
         match event {
             ClientEvent::JobEvent { job, seq, event } => {
-                if !self.jobs.event(&job, seq, event) {
-                    self.nobody_takes(now, seq);
-                }
+                let heard = self.jobs.event(&job, seq, event);
+                self.give_back_unless(heard, now, seq);
             }
             ClientEvent::JobEnded { job, seq, ended } => {
-                if !self.jobs.ended(&job, seq, ended) {
-                    self.nobody_takes(now, seq);
-                }
+                let heard = self.jobs.ended(&job, seq, ended);
+                self.give_back_unless(heard, now, seq);
             }
             ClientEvent::Connected(connected) => {
                 self.view.tell(SessionEvent::Connected(Arc::from(connected)))
@@ -233,9 +231,9 @@ impl<C: Connector, T: Timer> Driver<C, T> {
         }
     }
 
-    /// Dropped or unknown: no application will ever take it.
-    fn nobody_takes(&mut self, now: Now, number: Option<u64>) {
-        if let Some(number) = number {
+    /// What nobody hears no application will ever take.
+    fn give_back_unless(&mut self, heard: bool, now: Now, number: Option<u64>) {
+        if let Some(number) = number.filter(|_| !heard) {
             self.core.taken(now, number);
         }
     }

@@ -95,8 +95,8 @@ impl<'a> Submit<'a> {
         match RawJson::encode(input) {
             Ok(input) => self.submission.input = input,
             Err(error) => {
-                self.fault
-                    .get_or_insert(ApiMisuse::OutOfRange(format!("`input` cannot be sent: {error}").into()));
+                let fault = || ApiMisuse::OutOfRange(format!("`input` cannot be sent: {error}").into());
+                self.fault.get_or_insert_with(fault);
             }
         }
         self

@@ -37,7 +37,6 @@ pub struct Runtime {
 
 impl Runtime {
     /// A runtime without agents that admits nobody, with everything else at its default.
-    #[must_use]
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
             config: RuntimeConfig::default(),

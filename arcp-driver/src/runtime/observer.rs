@@ -8,7 +8,9 @@ use super::task::forget_panic;
 
 /// The deployment's observer, if it has one.
 #[derive(Default)]
-pub(super) struct Observer(Option<Box<dyn FnMut(&RuntimeEvent) + Send>>);
+pub(super) struct Observer(Option<Box<See>>);
+
+type See = dyn FnMut(&RuntimeEvent) + Send;
 
 impl Observer {
     pub(super) fn new(observer: impl FnMut(&RuntimeEvent) + Send + 'static) -> Self {

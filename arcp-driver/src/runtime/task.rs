@@ -18,10 +18,11 @@ use crate::agent::{Agent, Run};
 use crate::context::JobContext;
 use crate::queue::{Sender, lock, register};
 
-/// One thing to run to its end: an agent at work on a job, or a verifier's decision.
+/// One thing to run to its end: an agent at work on a job, a verifier's decision, or one link of a
+/// [`Switchboard`](crate::memory::Switchboard).
 ///
-/// Never panics, even if the agent does. Dropping it before its end fails its job with `INTERNAL_ERROR`.
-#[must_use = "a task that is not run fails its job"]
+/// Never panics, even if the agent does. Dropping an agent's before its end fails its job with `INTERNAL_ERROR`.
+#[must_use = "nothing happens unless a task is run"]
 pub struct Task(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Task {

@@ -30,7 +30,11 @@ impl RuntimeEndpoint {
         };
         let visible = key.and_then(|key| self.visible_job(request, key));
         let Some(handle) = visible else {
-            return self.refuse_job(request, Some(&text), WireError::new(ErrorCode::JobNotFound, "no such job"));
+            return self.refuse_job(
+                request,
+                Some(&text),
+                WireError::new(ErrorCode::JobNotFound, "no such job"),
+            );
         };
         self.names_job(request.session, handle);
         let Some(job) = self.jobs.get(handle) else { return };
@@ -53,9 +57,8 @@ impl RuntimeEndpoint {
 
     /// The owner of a job, unless it is dead: a finished job may outlive the session that owned it.
     fn living_owner(&self, job: &Job) -> Option<SessionHandle> {
-        job.owner.filter(|owner| {
-            self.sessions.get(*owner).is_some_and(|session| session.dead_since.is_none())
-        })
+        job.owner
+            .filter(|owner| self.sessions.get(*owner).is_some_and(|session| session.dead_since.is_none()))
     }
 
     /// Records why the job must end, tells its agent, and ends it at once if no agent runs. The first reason stays, only

@@ -37,7 +37,11 @@ impl RuntimeEndpoint {
         let handle = key.and_then(|key| self.visible_job(request, key));
         self.audit_subscribe(request, key, handle.is_some());
         let Some(handle) = handle else {
-            return self.refuse_job(request, Some(&text), WireError::new(ErrorCode::JobNotFound, "no such job"));
+            return self.refuse_job(
+                request,
+                Some(&text),
+                WireError::new(ErrorCode::JobNotFound, "no such job"),
+            );
         };
         self.names_job(request.session, handle);
         if let Err(error) = self.has_room_for_follower(request, handle) {

@@ -1,16 +1,20 @@
 //! The endpoint against scripted peers, in virtual time, over the in-memory store.
 
+mod acceptances;
 mod cancel;
 mod chunks;
 mod flow;
+mod followers;
 mod gating;
 mod harness;
 mod idempotency;
 mod jobs;
 mod limits;
+mod oracle;
 mod properties;
 mod recovery;
 mod resume;
+mod retention;
 mod sessions;
 mod subscribe;
 mod vectors;

@@ -67,7 +67,7 @@ impl Link {
             3 | 4 => self.to_peer(None),
             5 => self.connect(),
             6 => {
-                self.peer.submit(&format!("k-{}", self.submitted % 8));
+                self.peer.submit(&format!("k-{}", self.submitted));
                 self.submitted += 1;
             }
             7 | 8 => {

@@ -98,7 +98,12 @@ fn repeats_are_harmless_and_tell_the_agent_once() {
     let (mut world, a) = world();
     let (_, id) = world.submit(a, "m1");
     for n in 0..3 {
-        let answer = world.ask(a, &std::format!("c{n}"), "job.cancel", json!({"job_id": id, "reason": std::format!("{n}")}));
+        let answer = world.ask(
+            a,
+            &std::format!("c{n}"),
+            "job.cancel",
+            json!({"job_id": id, "reason": std::format!("{n}")}),
+        );
         assert_eq!(answer["type"], "job.cancelled");
     }
     assert_eq!(world.told.iter().filter(|told| told.starts_with("cancel")).count(), 1);

@@ -31,7 +31,11 @@ fn one_job(features: Features) -> (World, ConnectionId, JobHandle, String) {
 }
 
 fn bodies(frames: &[Value]) -> Vec<Value> {
-    frames.iter().filter(|frame| frame["type"] == "job.event").map(|frame| frame["payload"]["body"].clone()).collect()
+    frames
+        .iter()
+        .filter(|frame| frame["type"] == "job.event")
+        .map(|frame| frame["payload"]["body"].clone())
+        .collect()
 }
 
 #[test]
@@ -46,7 +50,8 @@ fn a_streamed_result_is_numbered_closed_and_sized() {
     let id = chunks[0]["result_id"].clone();
     assert!(id.as_str().unwrap().starts_with("res_"));
     for (n, (data, more)) in [("größe ", true), ("", true), ("☃", false)].into_iter().enumerate() {
-        let expected = json!({"result_id": id, "chunk_seq": n, "data": data, "encoding": "utf8", "more": more});
+        let expected =
+            json!({"result_id": id, "chunk_seq": n, "data": data, "encoding": "utf8", "more": more});
         assert_eq!(chunks[n], expected, "CHK-1");
     }
     let end = &frames[3]["payload"];

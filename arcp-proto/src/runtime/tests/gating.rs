@@ -118,6 +118,7 @@ fn every_numbered_frame_waits_for_its_own_commit() {
     world.instant_store = false;
     for n in 1..=4_u64 {
         world.logs(job, 1);
+        world.pull(a);
         assert!(world.take(a).is_empty(), "{n}");
         assert!(world.store_one());
         assert_eq!(seqs(&world.take(a)), [n]);
@@ -143,6 +144,7 @@ fn answers_in_reverse_order_release_nothing_early() {
     }
     assert_eq!(answers.len(), 5);
     while let Some((id, done)) = answers.pop() {
+        world.pull(a);
         assert!(world.take(a).is_empty(), "{} appends are missing", answers.len() + 1);
         world.answer_store(id, done);
     }
@@ -195,22 +197,6 @@ fn such_a_reply_still_waits_for_what_it_tells_of() {
     assert_eq!(world.one(b)["payload"]["current_status"], "success");
 }
 
-/// A store without room: answers every append with `Full` until it is told otherwise.
-fn refuse_all(world: &mut World) -> usize {
-    let mut refused = 0;
-    while let Some((id, command)) = world.commands.pop_front() {
-        let done = match command {
-            Command::Append(records) => {
-                refused += 1;
-                StoreDone::Full(records)
-            }
-            other => world.store.execute(other),
-        };
-        world.answer_store(id, done);
-    }
-    refused
-}
-
 #[test]
 fn a_full_store_is_asked_again_every_second_and_loses_nothing() {
     let mut world = World::new();
@@ -219,7 +205,7 @@ fn a_full_store_is_asked_again_every_second_and_loses_nothing() {
     world.told.clear();
     world.instant_store = false;
     world.logs(job, 1);
-    assert_eq!(refuse_all(&mut world), 1);
+    assert_eq!(world.refuse_all(), 1);
     assert_eq!(world.told, [std::format!("hold {job:?}")]);
     assert!(world.events.contains(&RuntimeEvent::StoreFull));
     world.logs(job, 1);
@@ -228,7 +214,7 @@ fn a_full_store_is_asked_again_every_second_and_loses_nothing() {
         world.wait(Duration::from_millis(999));
         assert!(world.commands.is_empty(), "{second}");
         world.wait(Duration::from_millis(1));
-        assert_eq!(refuse_all(&mut world), 1, "{second}");
+        assert_eq!(world.refuse_all(), 1, "{second}");
     }
     assert!(world.take(a).iter().all(|frame| frame["event_seq"].is_null()));
     world.wait(Duration::from_secs(1));
@@ -246,7 +232,7 @@ fn a_full_store_takes_no_new_work_and_says_so() {
     let (job, id) = world.submit(a, "m1");
     world.instant_store = false;
     world.logs(job, 1);
-    refuse_all(&mut world);
+    world.refuse_all();
     let refused = world.ask(a, "m2", "job.submit", json!({"agent": "a", "idempotency_key": "k"}));
     assert_eq!((code(&refused), limit(&refused)), ("INTERNAL_ERROR", "storage"));
     let refused = world.ask(b, "m3", "job.subscribe", json!({"job_id": id, "history": true}));
@@ -271,9 +257,9 @@ fn a_reader_of_history_waits_for_a_full_store_without_spinning() {
     world.take(b);
     world.instant_store = false;
     world.logs(job, 3);
-    refuse_all(&mut world);
+    world.refuse_all();
     world.send(b, "m2", "job.submit", json!({"agent": "a", "idempotency_key": "k"}));
-    refuse_all(&mut world);
+    world.refuse_all();
     assert!(world.take(b).is_empty());
     world.wait(Duration::from_secs(1));
     world.instant_store = true;

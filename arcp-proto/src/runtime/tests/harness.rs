@@ -250,6 +250,22 @@ impl World {
         self.instant_store = instant;
     }
 
+    /// Answers every waiting append with `Full`, carries out everything else, and says how many were refused.
+    pub(super) fn refuse_all(&mut self) -> usize {
+        let mut refused = 0;
+        while let Some((id, command)) = self.commands.pop_front() {
+            let done = match command {
+                Command::Append(records) => {
+                    refused += 1;
+                    StoreDone::Full(records)
+                }
+                other => self.execute(other),
+            };
+            self.answer_store(id, done);
+        }
+        refused
+    }
+
     pub(super) fn execute(&mut self, command: Command) -> StoreDone {
         if matches!(command, Command::Append(_) | Command::Trim(_)) {
             self.journal.push((self.now, command.clone()));
@@ -298,7 +314,13 @@ impl World {
     }
 
     /// Sends a request and gives the only frame that answers it.
-    pub(super) fn ask(&mut self, connection: ConnectionId, id: &str, message_type: &str, payload: Value) -> Value {
+    pub(super) fn ask(
+        &mut self,
+        connection: ConnectionId,
+        id: &str,
+        message_type: &str,
+        payload: Value,
+    ) -> Value {
         self.take(connection);
         self.send(connection, id, message_type, payload);
         self.one(connection)

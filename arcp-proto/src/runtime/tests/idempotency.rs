@@ -227,7 +227,11 @@ fn a_key_is_free_a_day_after_the_end() {
     let first = world.ask(a, "m1", "job.submit", submit(json!(1)))["job_id"].clone();
     let job = world.started[0].job;
     world.wait(Duration::from_secs(2 * 24 * 3_600));
-    assert_eq!(world.ask(a, "m2", "job.submit", submit(json!(1)))["job_id"], first, "while it runs it is kept");
+    assert_eq!(
+        world.ask(a, "m2", "job.submit", submit(json!(1)))["job_id"],
+        first,
+        "while it runs it is kept"
+    );
     world.finish(job, "1");
     world.wait(Duration::from_secs(24 * 3_600));
     world.take(a);
@@ -262,7 +266,11 @@ fn a_repeated_request_id_gets_its_answer_again_and_does_nothing() {
     assert_eq!(world.told.iter().filter(|told| told.starts_with("cancel")).count(), 1);
     let other = world.ask(a, "m1", "job.cancel", json!({"job_id": id}));
     assert_eq!(code(&other), "INVALID_REQUEST", "the same id, another type");
-    assert_eq!(world.ask(a, "m1", "job.submit", json!({"agent": "a"}))["type"], "job.accepted", "still remembered");
+    assert_eq!(
+        world.ask(a, "m1", "job.submit", json!({"agent": "a"}))["type"],
+        "job.accepted",
+        "still remembered"
+    );
 }
 
 #[test]
@@ -313,8 +321,11 @@ fn replies_to_submits_keep_their_order_whatever_each_waits_for() {
     while let Some(id) = answers.pop() {
         world.answer_store(id, StoreDone::Appended);
     }
-    let order: Vec<_> =
-        world.take(a).iter().map(|reply| reply["payload"]["request_id"].as_str().unwrap().to_string()).collect();
+    let order: Vec<_> = world
+        .take(a)
+        .iter()
+        .map(|reply| reply["payload"]["request_id"].as_str().unwrap().to_string())
+        .collect();
     assert_eq!(order, expected, "D-75");
 }
 

@@ -1,6 +1,5 @@
 use super::harness::{ALL, World, seqs};
 use crate::feature::Feature;
-use core::time::Duration;
 use serde_json::json;
 use std::vec::Vec;
 
@@ -22,23 +21,6 @@ fn a_job_goes_the_whole_way() {
     assert_eq!(result["type"], "job.result");
     assert_eq!(result["payload"]["result"], json!({"n": 1}));
     assert_eq!(result["event_seq"], 2);
-}
-
-#[test]
-fn a_cancel_is_acknowledged_and_the_grace_ends_the_job() {
-    let mut world = World::new();
-    let (c, _) = world.session(ALL);
-    let (_, id) = world.submit(c, "m1");
-    world.send(c, "m2", "job.cancel", json!({"job_id": id, "reason": "enough"}));
-    let cancelled = world.one(c);
-    assert_eq!(cancelled["type"], "job.cancelled");
-    assert_eq!(cancelled["payload"]["request_id"], "m2");
-    world.wait(Duration::from_secs(29));
-    assert!(world.take(c).iter().all(|frame| frame["type"] == "session.ping"));
-    world.wait(Duration::from_secs(1));
-    let frames: Vec<_> = world.take(c).into_iter().filter(|frame| frame["type"] == "job.error").collect();
-    assert_eq!(frames[0]["payload"]["final_status"], "cancelled");
-    assert_eq!(frames[0]["payload"]["message"], "enough");
 }
 
 #[test]

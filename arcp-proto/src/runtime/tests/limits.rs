@@ -281,7 +281,11 @@ fn a_principal_has_so_many_idempotency_keys() {
     assert_eq!(world.ask(a, "m1", "job.submit", submit("k1"))["type"], "job.accepted");
     let refused = world.ask(a, "m2", "job.submit", submit("k2"));
     assert_eq!(limit(&refused), "idempotency_keys");
-    assert_eq!(world.ask(a, "m3", "job.submit", submit("k1"))["type"], "job.accepted", "a known key is no new one");
+    assert_eq!(
+        world.ask(a, "m3", "job.submit", submit("k1"))["type"],
+        "job.accepted",
+        "a known key is no new one"
+    );
     assert_eq!(world.ask(a, "m4", "job.submit", json!({"agent": "a"}))["type"], "job.accepted");
     let job = world.started[0].job;
     world.finish(job, "1");
@@ -300,7 +304,12 @@ fn a_principal_has_so_many_subscriptions_and_a_job_so_many_subscribers() {
     let (_, second) = world.submit(a, "m2");
     let watchers: Vec<ConnectionId> = (0..3).map(|_| world.session(ALL).0).collect();
     let subscribe = |world: &mut World, watcher: usize, job: &str| {
-        let answer = world.ask(watchers[watcher], &std::format!("s{watcher}{job}"), "job.subscribe", json!({"job_id": job}));
+        let answer = world.ask(
+            watchers[watcher],
+            &std::format!("s{watcher}{job}"),
+            "job.subscribe",
+            json!({"job_id": job}),
+        );
         String::from(limit(&answer))
     };
     assert_eq!(subscribe(&mut world, 0, &first), "");
@@ -309,8 +318,15 @@ fn a_principal_has_so_many_subscriptions_and_a_job_so_many_subscribers() {
     assert_eq!(subscribe(&mut world, 0, &second), "");
     assert_eq!(subscribe(&mut world, 1, &second), "subscriptions");
     world.send(watchers[0], "u", "job.unsubscribe", json!({"job_id": first}));
-    assert_eq!(world.ask(watchers[2], "t1", "job.subscribe", json!({"job_id": first}))["type"], "job.subscribed");
-    assert_eq!(world.ask(watchers[2], "t2", "job.subscribe", json!({"job_id": first}))["type"], "job.subscribed", "D-14");
+    assert_eq!(
+        world.ask(watchers[2], "t1", "job.subscribe", json!({"job_id": first}))["type"],
+        "job.subscribed"
+    );
+    assert_eq!(
+        world.ask(watchers[2], "t2", "job.subscribe", json!({"job_id": first}))["type"],
+        "job.subscribed",
+        "D-14"
+    );
 }
 
 #[test]

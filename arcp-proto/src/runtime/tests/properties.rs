@@ -1,13 +1,14 @@
 //! Random inputs, judged from outside (SEQ-2, SEQ-3, JOB-2, JOB-3, JOB-4).
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
 use serde_json::{Value, json};
 
 use super::harness::{ALL, World, config, hello};
+use super::oracle::Oracle;
 use crate::config::RuntimeConfig;
 use crate::feature::{Feature, Features};
 use crate::runtime::store::{Command, Record, StoreDone};
@@ -26,93 +27,6 @@ struct Peer {
     connection: Option<ConnectionId>,
     welcome: Option<Value>,
     last: u64,
-}
-
-/// What has been seen of everything.
-#[derive(Default)]
-struct Oracle {
-    /// Frames by session and number.
-    content: BTreeMap<(String, u64), String>,
-    /// The next number expected on a connection; `None` before its welcome.
-    next: BTreeMap<ConnectionId, u64>,
-    accepted: BTreeSet<(String, String)>,
-    /// Jobs of sessions that get unconfirmed acceptances again.
-    resends: BTreeSet<(String, String)>,
-    /// Positions seen by (session, job) in the present attachment, and whether it is over.
-    attachments: BTreeMap<(String, String), (u64, bool)>,
-    submitted: BTreeMap<String, String>,
-    ends: BTreeMap<String, String>,
-    said_goodbye: BTreeSet<ConnectionId>,
-}
-
-impl Oracle {
-    fn see(&mut self, connection: ConnectionId, text: &str, resumed_from: u64) {
-        let frame: Value = serde_json::from_str(text).unwrap();
-        let session = frame["session_id"].as_str().unwrap().to_string();
-        let kind = frame["type"].as_str().unwrap();
-        assert!(self.said_goodbye.insert(connection) || kind == "never", "{kind} after a goodbye (SES-9)");
-        if kind != "session.closed" {
-            self.said_goodbye.remove(&connection);
-        }
-        let is_numbered = matches!(kind, "job.event" | "job.result" | "job.error");
-        assert_eq!(frame["event_seq"].is_u64(), is_numbered, "SEQ-5: {text}");
-        match kind {
-            "session.welcome" => {
-                self.next.insert(connection, resumed_from + 1);
-            }
-            "session.error" => {
-                assert!(frame["payload"]["retryable"].is_boolean(), "WIR-5");
-            }
-            "job.accepted" => {
-                let job = frame["job_id"].as_str().unwrap().to_string();
-                self.submitted.entry(job.clone()).or_insert_with(|| session.clone());
-                self.accepted.insert((session.clone(), job.clone()));
-                // An acceptance may begin a new attachment, whose history starts over (D-83).
-                let over = self.attachments.get(&(session.clone(), job.clone())).is_some_and(|(_, over)| *over);
-                if over {
-                    self.attachments.remove(&(session, job));
-                }
-            }
-            "job.subscribed" => {
-                let job = frame["job_id"].as_str().unwrap().to_string();
-                self.accepted.insert((session.clone(), job.clone()));
-                if frame["payload"]["replayed"] == true {
-                    self.attachments.remove(&(session, job));
-                }
-            }
-            _ if is_numbered => self.numbered(connection, &session, &frame, text),
-            _ => {}
-        }
-    }
-
-    fn numbered(&mut self, connection: ConnectionId, session: &str, frame: &Value, text: &str) {
-        let seq = frame["event_seq"].as_u64().unwrap();
-        let next = self.next.get_mut(&connection).expect("a welcome comes first");
-        assert_eq!(seq, *next, "SEQ-2");
-        *next += 1;
-        let known = self.content.entry((session.to_string(), seq)).or_insert_with(|| text.to_string()).clone();
-        assert_eq!(known, text, "SEQ-3");
-        let job = frame["job_id"].as_str().unwrap().to_string();
-        let place = (session.to_string(), job.clone());
-        // Whose reply died with its connection sees events first, unless acceptances are sent to it again (D-66).
-        assert!(self.accepted.contains(&place) || !self.resends.contains(&place), "JOB-4: {text}");
-        let is_end = frame["type"] != "job.event";
-        if let Some(pos) = frame["payload"]["pos"].as_u64() {
-            let (last, over) = self.attachments.get(&place).copied().unwrap_or((0, false));
-            // The same number may come again after a resume.
-            if pos > last {
-                assert!(!over, "JOB-3: {text}");
-                self.attachments.insert(place, (pos, is_end));
-            }
-        }
-        if is_end {
-            let mut end = frame["payload"].clone();
-            end["result"] = Value::Null;
-            end["output"] = Value::Null;
-            let known = self.ends.entry(job).or_insert_with(|| end.to_string()).clone();
-            assert_eq!(known, end.to_string(), "JOB-2: one end, the same everywhere");
-        }
-    }
 }
 
 fn small() -> RuntimeConfig {
@@ -142,8 +56,13 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let plain = ALL.without(Feature::Core).without(Feature::Progress);
-        let peers = [("good", ALL), ("good", plain), ("other", ALL)]
-            .map(|(bearer, features)| Peer { bearer, features, connection: None, welcome: None, last: 0 });
+        let peers = [("good", ALL), ("good", plain), ("other", ALL)].map(|(bearer, features)| Peer {
+            bearer,
+            features,
+            connection: None,
+            welcome: None,
+            last: 0,
+        });
         let mut world = World::with(small());
         world.instant_store = random.below(2) == 0;
         Self {
@@ -180,7 +99,8 @@ impl Run {
                 let frame: Value = serde_json::from_str(text).unwrap();
                 if let Some(peer) = peers.iter_mut().find(|peer| peer.connection == Some(*connection)) {
                     if frame["type"] == "session.welcome" {
-                        let same = peer.welcome.as_ref().is_some_and(|old| old["session_id"] == frame["session_id"]);
+                        let same =
+                            peer.welcome.as_ref().is_some_and(|old| old["session_id"] == frame["session_id"]);
                         peer.last = if same { peer.last } else { 0 };
                         peer.welcome = Some(frame.clone());
                     }
@@ -246,8 +166,10 @@ impl Run {
     }
 
     fn store(&mut self) {
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 => self.world.store_all(),
+            // No room: it takes nothing until it is asked again, a second later.
+            3 => drop(self.world.refuse_all()),
             1 => {
                 // Answers in another order; every command takes effect in its own.
                 let mut answers: Vec<(_, StoreDone)> = Vec::new();
@@ -287,7 +209,10 @@ impl Run {
         }
         self.requests += 1;
         // Now and then an id that was used before.
-        let id = std::format!("m{}", self.requests - self.random.below(2) * self.random.below(3).min(self.requests));
+        let id = std::format!(
+            "m{}",
+            self.requests - self.random.below(2) * self.random.below(3).min(self.requests)
+        );
         let job = match self.jobs.len() {
             0 => "job_none".to_string(),
             jobs => self.jobs[self.random.below(jobs)].clone(),
@@ -334,7 +259,10 @@ impl Run {
         let input = match self.random.below(12) {
             0 => {
                 let value = if self.random.below(2) == 0 { "null" } else { "{\"n\":1}" };
-                AgentInput::Finish(AgentEnd::Value { value: RawJson::try_from(value).unwrap(), summary: None })
+                AgentInput::Finish(AgentEnd::Value {
+                    value: RawJson::try_from(value).unwrap(),
+                    summary: None,
+                })
             }
             1 => AgentInput::Chunk(ChunkEmission::utf8("piece", self.random.below(4) != 0).unwrap()),
             2 => AgentInput::Emit(Emission::progress_count(1, None, None, None).unwrap()),
@@ -349,6 +277,9 @@ impl Run {
 
     /// Stops all mischief; then every session that lives has everything, and every job that runs ends.
     fn finish(mut self) -> BTreeMap<(String, u64), String> {
+        // A full store is asked again every second, one refused append after the other.
+        self.world.store_all();
+        self.world.wait(Duration::from_secs(1));
         self.world.store_all();
         self.world.instant_store = true;
         self.world.stalled.clear();

@@ -101,13 +101,17 @@ struct Known {
 }
 
 fn known(world: &World, entries: usize) -> Known {
-    let mut known =
-        Known { numbered: BTreeMap::new(), welcomes: BTreeMap::new(), accepted: BTreeMap::new() };
+    let mut known = Known { numbered: BTreeMap::new(), welcomes: BTreeMap::new(), accepted: BTreeMap::new() };
     for sighting in world.sightings.iter().filter(|sighting| sighting.after <= entries) {
         let frame: Value = serde_json::from_str(&sighting.text).unwrap();
         let session = frame["session_id"].as_str().unwrap().to_string();
         if let Some(seq) = frame["event_seq"].as_u64() {
-            let text = known.numbered.entry(session).or_default().entry(seq).or_insert_with(|| sighting.text.clone());
+            let text = known
+                .numbered
+                .entry(session)
+                .or_default()
+                .entry(seq)
+                .or_insert_with(|| sighting.text.clone());
             assert_eq!(*text, sighting.text, "SEQ-3");
         } else if frame["type"] == "session.welcome" {
             known.welcomes.entry(session).or_default().push(frame);
@@ -175,7 +179,8 @@ fn check_sessions(run: &World, entries: usize) -> Vec<(String, Vec<Value>)> {
         for (age, welcome) in welcomes.iter().rev().enumerate().skip(1) {
             let token = &welcome["payload"]["resume_token"];
             let hash = TokenHash::of(token.as_str().unwrap());
-            let frames = resume(&mut recovered(run, entries), greeting(&tables, session, token, floor).unwrap());
+            let frames =
+                resume(&mut recovered(run, entries), greeting(&tables, session, token, floor).unwrap());
             let is_good = !is_confirmed && presented == Some(hash);
             assert_eq!(frames[0]["type"] == "session.welcome", is_good, "{at}: token {age} ago (SES-2)");
         }
@@ -186,11 +191,17 @@ fn check_sessions(run: &World, entries: usize) -> Vec<(String, Vec<Value>)> {
         let expected: Vec<u64> = (floor + 1..).take(numbers.len()).collect();
         assert_eq!(numbers, expected, "{at}: SEQ-2, SEQ-7");
         assert!(floor + numbers.len() as u64 >= row.numbers.last(), "{at}: SEQ-4");
-        let texts: BTreeMap<u64, &String> = world.texts.values().flatten().filter_map(|text| {
-            let frame: Value = serde_json::from_str(text).unwrap();
-            frame["event_seq"].as_u64().map(|seq| (seq, text))
-        }).collect();
-        for (seq, text) in known.numbered.get(session).into_iter().flatten().filter(|(seq, _)| **seq > floor) {
+        let texts: BTreeMap<u64, &String> = world
+            .texts
+            .values()
+            .flatten()
+            .filter_map(|text| {
+                let frame: Value = serde_json::from_str(text).unwrap();
+                frame["event_seq"].as_u64().map(|seq| (seq, text))
+            })
+            .collect();
+        for (seq, text) in known.numbered.get(session).into_iter().flatten().filter(|(seq, _)| **seq > floor)
+        {
             assert_eq!(texts.get(seq), Some(&text), "{at}: SEQ-3");
         }
         streams.push((session.clone(), frames));
@@ -250,7 +261,8 @@ fn check_jobs(run: &World, entries: usize, streams: &[(String, Vec<Value>)]) {
             assert_eq!(ends.len(), 1, "{at}");
             assert_eq!(code(ends[0]), expected_end(run, entries, key), "{at}: the first reason stays");
         }
-        if let Some(last) = frames.iter().rfind(|frame| frame["job_id"] == id.as_str() && frame["event_seq"].is_u64())
+        if let Some(last) =
+            frames.iter().rfind(|frame| frame["job_id"] == id.as_str() && frame["event_seq"].is_u64())
             && !ends.is_empty()
         {
             assert_eq!(last, *ends.last().unwrap(), "{at}: JOB-3");
@@ -271,7 +283,9 @@ fn check_keys(run: &World, entries: usize) {
     for record in records(run, entries) {
         let Record::Job(record) = record else { continue };
         let id = record.key.to_string();
-        let (Some(key), Some(accepted)) = (&record.idempotency_key, known.accepted.get(&id)) else { continue };
+        let (Some(key), Some(accepted)) = (&record.idempotency_key, known.accepted.get(&id)) else {
+            continue;
+        };
         let mut world = recovered(run, entries);
         let bearer = if &*record.principal == "other" { "other" } else { "good" };
         let (connection, _) = world.session_of(bearer, FEATURES);

@@ -153,7 +153,10 @@ impl Stage {
             payload["last_event_seq"] = HIGHEST.into();
             world.send(peer, "m-fixture", "session.hello", payload);
             let welcome = world.one(peer);
-            assert_eq!((&welcome["type"], &welcome["session_id"]), (&"session.welcome".into(), &SESSION.into()));
+            assert_eq!(
+                (&welcome["type"], &welcome["session_id"]),
+                (&"session.welcome".into(), &SESSION.into())
+            );
         }
         Self { world, innocent, innocent_job, peer }
     }
@@ -238,7 +241,11 @@ fn judge_active(line: &Line, verdict: &str) {
     check_condition(line, &stage, &replies);
     if !line.frames.iter().any(|frame| frame.windows(13).any(|part| part == b"\"session.bye\"")) {
         assert!(!stage.is_closed(), "{name}: the connection stays");
-        assert_eq!(types(&stage.give(PING)), ["session.pong"].repeat(usize::from(name != "ping-flood")), "{name}");
+        assert_eq!(
+            types(&stage.give(PING)),
+            ["session.pong"].repeat(usize::from(name != "ping-flood")),
+            "{name}"
+        );
     }
     stage.check_isolation(name);
 }
