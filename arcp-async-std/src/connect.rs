@@ -27,7 +27,9 @@ pub fn connector(
 fn open(url: String, options: ConnectOptions) -> Opening<WebSocketTransport, ConnectError> {
     Box::pin(async move {
         let attempt = websocket::connect(&url, &options);
-        async_std::future::timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(attempt_timed_out()))
+        async_std::future::timeout(ATTEMPT_TIMEOUT, attempt)
+            .await
+            .unwrap_or_else(|_| Err(attempt_timed_out()))
     })
 }
 
@@ -77,7 +79,8 @@ pub async fn connect_child(
     use arcp_driver::connect::ChildConnector;
     use arcp_driver::lines::CLIENT_LINE_LIMIT;
 
-    let (transport, child) = crate::stdio::spawn(&mut command, CLIENT_LINE_LIMIT).map_err(ClientStartError::Spawn)?;
+    let (transport, child) =
+        crate::stdio::spawn(&mut command, CLIENT_LINE_LIMIT).map_err(ClientStartError::Spawn)?;
     let client = spawn_client(ChildConnector::new(transport, child), config)?;
     client.connected().await?;
     Ok(client)

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use arcp_driver::{SystemClock, Timer};
 use arcp_proto::time::{Instant, Now};
 
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// async-std's timer, for every driver future that runs on async-std.
 #[derive(Default)]
 pub struct AsyncStdTimer {
     clock: SystemClock,
-    sleep: Option<(Instant, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    sleep: Option<(Instant, Sleep)>,
 }
 
 impl AsyncStdTimer {
@@ -34,7 +36,7 @@ impl Timer for AsyncStdTimer {
             if now >= deadline {
                 return Poll::Ready(());
             }
-            let mut sleep = match self.sleep.take() {
+            let mut sleep: Sleep = match self.sleep.take() {
                 Some((set, sleep)) if set == deadline => sleep,
                 _ => Box::pin(async_std::task::sleep(deadline.since(now))),
             };

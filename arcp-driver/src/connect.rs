@@ -100,7 +100,10 @@ impl IntoFuture for Connect {
 
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect").field("url", &self.url).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Connect")
+            .field("url", &self.url)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

@@ -62,6 +62,9 @@ pub trait Transport:
 }
 
 impl<T> Transport for T where
-    T: Stream<Item = Result<Incoming, TransportError>> + Sink<Outgoing, Error = TransportError> + Send + Unpin
+    T: Stream<Item = Result<Incoming, TransportError>>
+        + Sink<Outgoing, Error = TransportError>
+        + Send
+        + Unpin
 {
 }

@@ -264,6 +264,23 @@ fn shutting_down_says_goodbye_and_ends() {
 }
 
 #[test]
+fn shutting_down_does_not_wait_for_a_flood() {
+    let world = World::new();
+    let flood = |job: JobContext, _: ()| async move {
+        while job.info("and on it goes").await.is_ok() {}
+        Ok(())
+    };
+    let (runtime, client, _) = world.pair(Runtime::builder().agent("flood", flood));
+    let inner = world.clone();
+    world.run(async move {
+        drop(client.submit("flood").await.unwrap());
+        client.close().await;
+        inner.spawn(async move { runtime.shut_down().await });
+    });
+    world.run_until_stalled();
+}
+
+#[test]
 fn a_dropped_driver_is_noticed() {
     let world = World::new();
     let runtime = world.runtime(Runtime::builder().agent("echo", echo));

@@ -62,7 +62,9 @@ impl Bench {
             let payload = format!("{{\"job_id\":\"{id}\"}}");
             bench.send(
                 follower,
-                &format!("{{\"arcp\":\"1.1\",\"id\":\"m2\",\"type\":\"job.subscribe\",\"payload\":{payload}}}"),
+                &format!(
+                    "{{\"arcp\":\"1.1\",\"id\":\"m2\",\"type\":\"job.subscribe\",\"payload\":{payload}}}"
+                ),
             );
         }
         bench
@@ -118,7 +120,9 @@ impl Bench {
         self.now = self.now.after(Duration::from_micros(100));
         let job = self.job.as_ref().map(|(job, _)| *job).expect("the job runs");
         for _ in 0..BATCH {
-            self.runtime.handle_agent(self.now, job, AgentInput::Emit(emission.clone())).expect("the job runs");
+            self.runtime
+                .handle_agent(self.now, job, AgentInput::Emit(emission.clone()))
+                .expect("the job runs");
         }
         let pulled = self.settle();
         self.seq += BATCH;
@@ -134,15 +138,22 @@ impl Bench {
 }
 
 fn events(criterion: &mut Criterion) {
-    let emission = Emission::log(LogLevel::Info, "loaded 250 rows of the supplier's feed", None).expect("an event");
+    let emission =
+        Emission::log(LogLevel::Info, "loaded 250 rows of the supplier's feed", None).expect("an event");
     let mut group = criterion.benchmark_group("emit to pulled frame");
     for followers in [1, 10, 100] {
         for tables in [false, true] {
             let name = if tables { "with tables" } else { "core alone" };
             let mut bench = Bench::new(followers, tables);
-            assert_eq!(bench.batch(&emission) as u64, followers as u64 * BATCH, "every follower gets every event");
+            assert_eq!(
+                bench.batch(&emission) as u64,
+                followers as u64 * BATCH,
+                "every follower gets every event"
+            );
             group.throughput(Throughput::Elements(BATCH));
-            group.bench_function(BenchmarkId::new(name, followers), |bencher| bencher.iter(|| bench.batch(&emission)));
+            group.bench_function(BenchmarkId::new(name, followers), |bencher| {
+                bencher.iter(|| bench.batch(&emission))
+            });
         }
     }
     group.finish();

@@ -45,13 +45,15 @@ fn frames(criterion: &mut Criterion) {
     });
     group.bench_function("decode, our member order", |bencher| {
         bencher.iter(|| {
-            let envelope = Envelope::decode(black_box(text.as_bytes()), &ScanLimits::CLIENT).expect("a frame");
+            let envelope =
+                Envelope::decode(black_box(text.as_bytes()), &ScanLimits::CLIENT).expect("a frame");
             EventPayload::read(&envelope.payload).expect("an event").pos
         });
     });
     group.bench_function("decode, another member order", |bencher| {
         bencher.iter(|| {
-            let envelope = Envelope::decode(black_box(reordered.as_bytes()), &ScanLimits::CLIENT).expect("a frame");
+            let envelope =
+                Envelope::decode(black_box(reordered.as_bytes()), &ScanLimits::CLIENT).expect("a frame");
             EventPayload::read(&envelope.payload).expect("an event").pos
         });
     });

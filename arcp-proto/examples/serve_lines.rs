@@ -10,7 +10,9 @@ use arcp_proto::agent::AgentRef;
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
 use arcp_proto::runtime::rows::Tables;
-use arcp_proto::runtime::{AgentEnd, AgentInput, ConnectionId, Credentials, Output, RuntimeEndpoint, Verdict};
+use arcp_proto::runtime::{
+    AgentEnd, AgentInput, ConnectionId, Credentials, Output, RuntimeEndpoint, Verdict,
+};
 use arcp_proto::time::{Instant, Now, UnixTime};
 use arcp_proto::wire::event::{Emission, LogLevel};
 use arcp_proto::wire::peer::TransportKind;
@@ -73,7 +75,9 @@ fn serve(
         while let Some(output) = runtime.poll_output() {
             let now = clock.now();
             match output {
-                Output::FramesReady(ready) if ready == connection => write_frames(runtime, connection, stream)?,
+                Output::FramesReady(ready) if ready == connection => {
+                    write_frames(runtime, connection, stream)?
+                }
                 Output::Close { connection: closing, .. } if closing == connection => {
                     write_frames(runtime, connection, stream)?;
                     close = true;
@@ -90,14 +94,18 @@ fn serve(
                 Output::Store { id, command } => runtime.handle_store(now, id, store.execute(command)),
                 Output::StartJob(start) => {
                     // An agent that is done at once. One that takes its time runs elsewhere and speaks when it likes.
-                    let hello = Emission::log(LogLevel::Info, "echoing", None).expect("a message that is not empty");
+                    let hello =
+                        Emission::log(LogLevel::Info, "echoing", None).expect("a message that is not empty");
                     let end = AgentEnd::Value { value: start.input, summary: None };
                     for said in [AgentInput::Emit(hello), AgentInput::Finish(end)] {
                         runtime.handle_agent(now, start.job, said).expect("the job has just started");
                     }
                 }
                 // This agent is over before anybody could stop or hold it, and lines carry no probes.
-                Output::CancelJob { .. } | Output::KillJob(_) | Output::HoldJob(_) | Output::ReleaseJob(_) => {}
+                Output::CancelJob { .. }
+                | Output::KillJob(_)
+                | Output::HoldJob(_)
+                | Output::ReleaseJob(_) => {}
                 Output::Probe(_) | Output::FramesReady(_) | Output::Close { .. } => {}
                 Output::Halt => return Err(ErrorKind::Other.into()),
                 Output::Event(event) => eprintln!("{event:?}"),

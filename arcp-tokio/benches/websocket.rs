@@ -10,9 +10,9 @@ use arcp_proto::wire::{Envelope, ScanLimits};
 use arcp_tokio::Server;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::WebSocketStream;
 
 const MESSAGE: &str = "loaded 250 rows of the supplier's feed";
 /// A frame of the job as the runtime sends it, to weigh the same on the bare pair.
@@ -32,7 +32,9 @@ async fn talk(job: JobContext, events: u64) -> Result<(), Error> {
 async fn arcp(events: u64) -> Result<Duration, Error> {
     let runtime = Runtime::builder()
         .bearer("bench", "bench")
-        .agent("talk", |job: JobContext, events: u64| async move { talk(job, events).await.map_err(|error| std::io::Error::other(error.to_string()).into()) })
+        .agent("talk", |job: JobContext, events: u64| async move {
+            talk(job, events).await.map_err(|error| std::io::Error::other(error.to_string()).into())
+        })
         .build()?;
     let server = Server::bind("127.0.0.1:0").await?;
     let url = server.url();
@@ -79,7 +81,8 @@ async fn bare(events: u64, parse: bool) -> Result<Duration, Error> {
     while count < events {
         let message = socket.next().await.ok_or("the sender is gone")??;
         if parse {
-            Envelope::decode(message.into_data().as_ref(), &ScanLimits::CLIENT).map_err(|error| format!("{error:?}"))?;
+            Envelope::decode(message.into_data().as_ref(), &ScanLimits::CLIENT)
+                .map_err(|error| format!("{error:?}"))?;
         }
         count += 1;
     }
@@ -114,7 +117,15 @@ fn main() -> Result<(), Error> {
     let (ours, plain, parsed) = (median(ours), median(plain), median(parsed));
     println!("{events} events of {} bytes, median of {rounds} rounds", FRAME.len());
     println!("  arcp, agent to application        {:>7.0} k/s", ours / 1_000.0);
-    println!("  bare WebSocket pair               {:>7.0} k/s   arcp reaches {:.2} of it", plain / 1_000.0, ours / plain);
-    println!("  the same, reading each envelope   {:>7.0} k/s   arcp reaches {:.2} of it", parsed / 1_000.0, ours / parsed);
+    println!(
+        "  bare WebSocket pair               {:>7.0} k/s   arcp reaches {:.2} of it",
+        plain / 1_000.0,
+        ours / plain
+    );
+    println!(
+        "  the same, reading each envelope   {:>7.0} k/s   arcp reaches {:.2} of it",
+        parsed / 1_000.0,
+        ours / parsed
+    );
     Ok(())
 }

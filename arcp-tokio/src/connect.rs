@@ -80,7 +80,8 @@ pub async fn connect_child(
     use arcp_driver::connect::ChildConnector;
     use arcp_driver::lines::CLIENT_LINE_LIMIT;
 
-    let (transport, child) = crate::stdio::spawn(command, CLIENT_LINE_LIMIT).map_err(ClientStartError::Spawn)?;
+    let (transport, child) =
+        crate::stdio::spawn(command, CLIENT_LINE_LIMIT).map_err(ClientStartError::Spawn)?;
     let client = spawn_client(ChildConnector::new(transport, child), config)?;
     client.connected().await?;
     Ok(client)

@@ -60,12 +60,6 @@ impl Relay {
         self.address
     }
 
-    /// The URL for clients.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("ws://{}/arcp", self.address)
-    }
-
     /// Breaks the connection that carries byte `offset` of this direction, counted over all connections from 0: the bytes
     /// before it are delivered, it and everything behind it are lost, in both directions.
     pub fn cut_at(&self, direction: Direction, offset: u64) {

@@ -2,11 +2,16 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
-use arcp_driver::connect::Connect;
+use arcp_driver::connect::{ATTEMPT_TIMEOUT, Connect, Opening, attempt_timed_out};
 use arcp_driver::listen::ServeError;
-use arcp_driver::{Client, ClientConfig, Connector, Runtime, RuntimeHandle};
+use arcp_driver::transport::Transport;
+use arcp_driver::url::Endpoint;
+use arcp_driver::websocket::{self, CLOSE_WAIT, ConnectError, WebSocketLimits};
+use arcp_driver::{Client, ClientConfig, Connector, Runtime, RuntimeHandle, TransportKind};
+use arcp_tokio::compat::Compat;
 
 /// How long a scenario may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +37,9 @@ pub trait Stack: 'static {
     /// A client of a URL.
     fn connect(url: String) -> Connect;
 
+    /// Opens WebSockets to the runtime on `server` through a relay: what is asked for is the runtime's own URL.
+    fn cable(server: SocketAddr, relay: SocketAddr) -> impl Connector + 'static;
+
     /// A client of anything else.
     fn spawn_client(connector: impl Connector + 'static, config: ClientConfig) -> Client;
 
@@ -41,6 +49,27 @@ pub trait Stack: 'static {
     /// Serves a runtime on a free port.
     async fn serve(runtime: Runtime) -> (Self::Serving, SocketAddr) {
         Self::serve_on(runtime, SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port")
+    }
+}
+
+/// Opens WebSockets through a relay.
+struct Cable<T> {
+    endpoint: Endpoint,
+    relay: SocketAddr,
+    open: fn(Endpoint, SocketAddr) -> Opening<T, ConnectError>,
+}
+
+impl<T: Transport + 'static> Connector for Cable<T> {
+    type Transport = T;
+    type Error = ConnectError;
+    type Connecting = Opening<T, ConnectError>;
+
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    fn connect(&mut self) -> Self::Connecting {
+        (self.open)(self.endpoint.clone(), self.relay)
     }
 }
 
@@ -72,6 +101,24 @@ impl Stack for Tokio {
 
     fn connect(url: String) -> Connect {
         arcp_tokio::connect(url)
+    }
+
+    fn cable(server: SocketAddr, relay: SocketAddr) -> impl Connector + 'static {
+        let open = |endpoint: Endpoint, relay: SocketAddr| -> Opening<_, ConnectError> {
+            Box::pin(async move {
+                let attempt = async {
+                    let stream = tokio::net::TcpStream::connect(relay).await?;
+                    stream.set_nodelay(true)?;
+                    let limits = WebSocketLimits::client();
+                    let timer = || -> Pin<Box<dyn Future<Output = ()> + Send>> {
+                        Box::pin(tokio::time::sleep(CLOSE_WAIT))
+                    };
+                    websocket::connect(Compat::new(stream), &endpoint, &limits, timer).await
+                };
+                tokio::time::timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(attempt_timed_out()))
+            })
+        };
+        Cable { endpoint: url(server).parse().unwrap(), relay, open }
     }
 
     fn spawn_client(connector: impl Connector + 'static, config: ClientConfig) -> Client {
@@ -111,6 +158,25 @@ impl Stack for AsyncStd {
 
     fn connect(url: String) -> Connect {
         arcp_async_std::connect(url)
+    }
+
+    fn cable(server: SocketAddr, relay: SocketAddr) -> impl Connector + 'static {
+        let open = |endpoint: Endpoint, relay: SocketAddr| -> Opening<_, ConnectError> {
+            Box::pin(async move {
+                let attempt = async {
+                    let stream = async_std::net::TcpStream::connect(relay).await?;
+                    stream.set_nodelay(true)?;
+                    let limits = WebSocketLimits::client();
+                    let timer = || -> Pin<Box<dyn Future<Output = ()> + Send>> {
+                        Box::pin(async_std::task::sleep(CLOSE_WAIT))
+                    };
+                    websocket::connect(stream, &endpoint, &limits, timer).await
+                };
+                let attempt = async_std::future::timeout(ATTEMPT_TIMEOUT, attempt);
+                attempt.await.unwrap_or_else(|_| Err(attempt_timed_out()))
+            })
+        };
+        Cable { endpoint: url(server).parse().unwrap(), relay, open }
     }
 
     fn spawn_client(connector: impl Connector + 'static, config: ClientConfig) -> Client {

@@ -154,6 +154,22 @@ fn the_runtime_does_not_notice() {
     }
 }
 
+/// The welcome that answers a resume is lost, twice in a row: the old token stays good (D-5).
+#[test]
+fn the_welcome_is_lost() {
+    for frame in (1..=EVENTS).step_by(5) {
+        let cut = |frame, moment| Cut { direction: Direction::Down, frame, moment, how: Break::CLEAN };
+        // Frames that arrived are counted, so that the next one is the welcome again.
+        let cuts =
+            [cut(frame, Moment::After), cut(frame + 1, Moment::Before), cut(frame + 1, Moment::Before)];
+        let world = run(&cuts, Weather { slow_store: frame.is_multiple_of(2).then_some(frame) });
+        assert!(world.cuts.is_empty());
+        let welcomes = world.trace.frames().filter(|(_, text, _)| text.contains("session.welcome"));
+        let lost = welcomes.filter(|(.., fate)| *fate == Fate::Lost).count();
+        assert_eq!(lost, 2, "{}", world.trace.lines());
+    }
+}
+
 /// Several cuts in one run; the second likely hits the hello, the welcome, or what follows it.
 #[test]
 fn one_cut_after_the_other() {

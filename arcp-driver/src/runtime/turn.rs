@@ -147,6 +147,10 @@ impl<T: Timer> Loop<T> {
         self.flush(now);
         worked |= self.hear_store(cx, now);
         worked |= self.hear(cx, now);
+        if self.stopping && self.connections.is_empty() {
+            // Their agents would otherwise go on for nobody, and the end would wait for them.
+            self.jobs = Jobs::default();
+        }
         Ok(worked || !self.to_flush.is_empty())
     }
 

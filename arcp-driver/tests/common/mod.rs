@@ -37,6 +37,9 @@ struct Clock {
 /// Virtual time a test may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Polls a test may take without any time passing.
+const MANY_POLLS: u32 = 1_000_000;
+
 impl World {
     pub(crate) fn new() -> Self {
         let now = Now { mono: Instant::ZERO, unix: UnixTime::parse_rfc3339("2026-08-14T09:30:00Z").unwrap() };
@@ -76,7 +79,10 @@ impl World {
 
     /// Runs until every task waits for time or for ever.
     pub(crate) fn run_until_stalled(&self) {
+        let mut polls = 0;
         while let Some(id) = self.next_ready() {
+            polls += 1;
+            assert!(polls < MANY_POLLS, "the test never comes to rest");
             let Some(mut task) = self.shared.tasks.lock().unwrap().remove(&id) else { continue };
             let waker = Waker::from(Arc::new(TaskWaker { id, shared: self.shared.clone() }));
             if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {

@@ -1,14 +1,9 @@
 //! Acceptances and other replies that a lost connection may take with it (protocol §2.4, D-66).
 
-use core::time::Duration;
-use std::string::{String, ToString};
-use std::vec::Vec;
-
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, code, hello, seqs, types};
-use crate::feature::{Feature, Features};
-use crate::runtime::ConnectionId;
+use super::harness::{ALL, World, hello, types};
+use crate::feature::Feature;
 
 fn with(members: Value) -> Value {
     let mut payload = hello("good", ALL);

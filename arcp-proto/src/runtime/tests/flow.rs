@@ -1,15 +1,14 @@
 //! Limits of streams: what is kept, held and given up when events come faster than they go (protocol §2.6, ACK).
 
-use core::time::Duration;
 use std::string::String;
 use std::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, code, config, limit, positions, seqs, types};
+use super::harness::{ALL, World, code, config, limit, positions, seqs};
 use crate::config::Limits;
 use crate::feature::Feature;
-use crate::runtime::{AgentInput, ConnectionId, JobHandle};
+use crate::runtime::{AgentInput, JobHandle};
 use crate::wire::event::ChunkEmission;
 
 fn limited(change: impl FnOnce(&mut Limits)) -> World {

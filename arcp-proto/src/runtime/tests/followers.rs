@@ -1,14 +1,13 @@
 //! Followers that take less than the owner, or come too late for it (protocol §3.6, §4.3).
 
 use core::time::Duration;
-use std::string::ToString;
 use std::vec::Vec;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::harness::{ALL, World, code, config, positions, seqs, types};
+use super::harness::{ALL, World, code, config, positions, seqs};
 use crate::feature::Feature;
-use crate::runtime::{AgentInput, ConnectionId, JobHandle, RuntimeEvent};
+use crate::runtime::{AgentInput, ConnectionId, JobHandle};
 use crate::wire::event::{Emission, LogLevel};
 use crate::wire::peer::TransportKind;
 

@@ -166,6 +166,29 @@ fn a_frame_confirms_the_new_token_and_voids_the_old_one() {
 }
 
 #[test]
+fn each_resume_raises_the_stored_epoch_and_leaves_two_hashes_at_most() {
+    let (mut world, first) = detached(ALL);
+    let key = crate::id::SessionKey::parse(first["session_id"].as_str().unwrap()).unwrap();
+    let mut welcome = first;
+    for epoch in 2..6 {
+        let (b, frames) = world.resume(&welcome, 10, ALL);
+        welcome = frames[0].clone();
+        let record = &world.store.session(key).unwrap().record;
+        assert_eq!(
+            (record.epoch, record.confirmed, record.previous.is_some()),
+            (epoch, false, true),
+            "SES-4"
+        );
+        assert_eq!(world.runtime.tokens.len(), 2);
+        world.send(b, "p", "session.ping", json!({"nonce": "n"}));
+        let record = &world.store.session(key).unwrap().record;
+        assert_eq!((record.confirmed, record.previous), (true, None));
+        assert_eq!(world.runtime.tokens.len(), 1, "what cannot be presented is not kept");
+        world.cut(b);
+    }
+}
+
+#[test]
 fn any_number_of_welcomes_may_be_lost() {
     let (mut world, first) = detached(ALL);
     let mut lost = Vec::new();
@@ -175,6 +198,7 @@ fn any_number_of_welcomes_may_be_lost() {
         lost.push(frames[0].clone());
         world.cut(b);
     }
+    assert_eq!(world.runtime.tokens.len(), 2, "the void ones are not kept");
     // Each of them voided the one before; the newest and the old one are good.
     for welcome in &lost[..3] {
         assert_eq!(code(&world.resume(welcome, 10, ALL).1[0]), "UNAUTHENTICATED", "SES-2");

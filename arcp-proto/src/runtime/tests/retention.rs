@@ -1,7 +1,6 @@
 //! What a stream, a log and a principal keep, and what they give up (protocol §2.6, §9).
 
 use core::time::Duration;
-use std::string::String;
 use std::vec::Vec;
 
 use serde_json::{Value, json};

@@ -1,16 +1,12 @@
 //! Subscriptions: who gets which events of a job, from where on, under which numbers (protocol §3.6).
 
-use core::time::Duration;
 use std::string::ToString;
 use std::vec::Vec;
 
 use serde_json::{Value, json};
 
 use super::harness::{ALL, World, code, config, positions, seqs, types};
-use crate::feature::Feature;
-use crate::runtime::{AgentInput, ConnectionId, JobHandle, RuntimeEvent};
-use crate::wire::event::{Emission, LogLevel};
-use crate::wire::peer::TransportKind;
+use crate::runtime::{ConnectionId, JobHandle, RuntimeEvent};
 
 /// Two sessions, and a job of the first.
 fn pair() -> (World, ConnectionId, ConnectionId, JobHandle, std::string::String) {
