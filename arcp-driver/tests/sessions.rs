@@ -270,14 +270,17 @@ fn shutting_down_does_not_wait_for_a_flood() {
         while job.info("and on it goes").await.is_ok() {}
         Ok(())
     };
-    let (runtime, client, _) = world.pair(Runtime::builder().agent("flood", flood));
+    let window = Duration::from_secs(1);
+    let (runtime, client, _) =
+        world.pair(Runtime::builder().agent("flood", flood).config(|config| config.resume_window = window));
     let inner = world.clone();
     world.run(async move {
         drop(client.submit("flood").await.unwrap());
         client.close().await;
-        inner.spawn(async move { runtime.shut_down().await });
+        // With its session dies what held the agent.
+        inner.sleep(window).await;
+        runtime.shut_down().await;
     });
-    world.run_until_stalled();
 }
 
 #[test]

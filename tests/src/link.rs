@@ -124,7 +124,7 @@ impl World {
         let seed = 100 + self.peers.len() as u64;
         let endpoint = ClientEndpoint::new(config, Box::new(Random::new(seed)), self.now);
         let application = Application::new();
-        self.peers.push(Peer { endpoint, application, reads: true, link: None, links: 0 });
+        self.peers.push(Peer { endpoint, application, reads: true, asleep: false, link: None, links: 0 });
         self.peers.len() - 1
     }
 
@@ -201,6 +201,28 @@ impl World {
         }
     }
 
+    /// The application takes what it was handed up to this number.
+    pub fn take(&mut self, peer: usize, up_to: u64) {
+        let taken = self.peers[peer].application.told.iter().filter_map(|event| match event {
+            ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. } => *seq,
+            _ => None,
+        });
+        let taken: Vec<u64> = taken.filter(|seq| *seq <= up_to).collect();
+        for seq in taken {
+            self.peers[peer].endpoint.taken(self.now, seq);
+        }
+    }
+
+    /// A client says goodbye.
+    pub fn close(&mut self, peer: usize, reason: &str) {
+        self.peers[peer].endpoint.close(self.now, Some(reason.to_owned()));
+    }
+
+    /// The runtime says goodbye to everybody.
+    pub fn shut_down(&mut self) {
+        self.runtime.shut_down(self.now);
+    }
+
     /// Writes a line about what happens into the trace.
     pub fn note(&mut self, text: &str) {
         self.trace.note(self.now.mono, text.to_owned());
@@ -213,7 +235,8 @@ impl World {
 
     /// When something happens next, if nothing is done until then.
     fn next_moment(&self) -> Option<Instant> {
-        let peers = self.peers.iter().filter_map(|peer| peer.endpoint.poll_timeout());
+        let awake = self.peers.iter().filter(|peer| !peer.asleep);
+        let peers = awake.filter_map(|peer| peer.endpoint.poll_timeout());
         let links = self.links.iter().flat_map(|link| {
             let up = link.up.front().map(|(at, _)| *at);
             let down = link.down.front().map(|(at, _)| *at);
@@ -238,14 +261,17 @@ impl World {
             if done(self) {
                 return;
             }
-            idle &= !self.deliver();
+            // What arrives is dealt with to the end before time is looked at.
+            if self.deliver() {
+                continue;
+            }
             if self.runtime.poll_timeout().is_some_and(|at| at <= self.now.mono) {
                 self.runtime.handle_timeout(self.now);
                 idle = false;
             }
             for index in 0..self.peers.len() {
-                let endpoint = &mut self.peers[index].endpoint;
-                if endpoint.poll_timeout().is_some_and(|at| at <= self.now.mono) {
+                let Peer { endpoint, asleep, .. } = &mut self.peers[index];
+                if !*asleep && endpoint.poll_timeout().is_some_and(|at| at <= self.now.mono) {
                     endpoint.handle_timeout(self.now);
                     idle = false;
                 }

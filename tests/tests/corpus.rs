@@ -114,17 +114,17 @@ macro_rules! targets {
 }
 
 targets! {
-    envelope: 20_000,
-    lines: 20_000,
-    scan_value: 5_000,
-    rfc3339: 20_000,
-    agent_ref: 20_000,
-    payloads: 20_000,
-    digest: 5_000,
-    runtime_frames: 1_000,
-    client_frames: 2_000,
-    two_peers: 200,
-    recovery: 500,
+    envelope: 40_000,
+    lines: 60_000,
+    scan_value: 20_000,
+    rfc3339: 60_000,
+    agent_ref: 60_000,
+    payloads: 60_000,
+    digest: 15_000,
+    runtime_frames: 3_000,
+    client_frames: 8_000,
+    two_peers: 1_000,
+    recovery: 3_000,
 }
 
 /// Writes the seeds where a fuzzer looks for them: `cargo test -p arcp-tests --test corpus -- --ignored`.

@@ -136,7 +136,7 @@ impl RuntimeEndpoint {
         let Some(follow) = session.follows.get_mut(&job) else { return };
         let state = follow.state.clone();
         match state {
-            Following::Opening { request_id, from } => {
+            Following::Opening { request_id, from, mut seam, seam_pos } => {
                 let first = page.events.first().and_then(|logged| logged.event.pos);
                 let floor = self.jobs.get(job).map_or(0, |job| job.retention.floor());
                 let after = match (first, from) {
@@ -146,10 +146,15 @@ impl RuntimeEndpoint {
                 };
                 if after < floor {
                     // The log gave up the page's beginning while it was on its way.
-                    follow.state = Following::Opening { request_id, from: Place::Position(floor) };
+                    let from = Place::Position(floor);
+                    follow.state = Following::Opening { request_id, from, seam, seam_pos };
                     return;
                 }
-                self.history_opens(handle, job, request_id, after, page.before, !page.events.is_empty());
+                if after < seam_pos && first.is_some() {
+                    seam.replayed = true;
+                    seam.history_from = Some(page.before);
+                }
+                self.history_opens(handle, job, request_id, seam, after);
                 self.deliver_page(
                     handle,
                     job,

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::config::RuntimeConfig;
+use crate::config::{MAX_SEQ, RuntimeConfig};
 use crate::entropy::Entropy;
 use crate::error::{Details, ErrorCode, WireError};
 use crate::feature::Feature;
@@ -130,11 +130,13 @@ impl Recovery {
         }
         let StoreDone::Rows(rows) = done else { return Err(RecoveryError::Unreadable) };
         self.asked = None;
-        match rows.last() {
-            Some(last) => self.next = Some(last.key()),
-            None => self.complete = true,
-        }
+        self.complete = rows.is_empty();
         for row in rows {
+            // Rows that do not rise are no answer to what was asked, and could go on for ever.
+            if self.next.is_some_and(|before| row.key() <= before) || !is_within_numbers(&row) {
+                return Err(RecoveryError::Unreadable);
+            }
+            self.next = Some(row.key());
             match row {
                 Row::Session(row) => self.sessions.push(row),
                 Row::Job(row) => self.jobs.push(*row),
@@ -274,7 +276,7 @@ impl RuntimeEndpoint {
             && let Some(session) = self.sessions.get_mut(*session)
             && (first.is_some() || !session.retention.is_empty())
         {
-            let first = first.map_or(Some(session.last()), |follower| follower.first_seq);
+            let first = first.map_or_else(|| Some(session.last()), |follower| follower.first_seq);
             session.await_confirmation(handle, first);
         }
         for follower in followers {
@@ -314,6 +316,19 @@ impl RuntimeEndpoint {
     /// What is left of a span that began at a wall-clock time, as the wall clock has it.
     fn remaining(&self, since: UnixTime, span: Duration) -> Duration {
         since.after(span).since(self.now.unix)
+    }
+}
+
+/// Whether the row holds no number that no runtime can have given (D-55).
+fn is_within_numbers(row: &Row) -> bool {
+    match row {
+        Row::Session(row) => row.numbers.last() <= MAX_SEQ,
+        Row::Job(row) => {
+            let followers = row.followers.iter();
+            let followed = followers.map(|follower| follower.through.max(follower.first_seq.unwrap_or(0)));
+            let numbers = [row.positions.last(), row.last_origin, row.floor_origin];
+            numbers.into_iter().chain(followed).all(|number| number <= MAX_SEQ)
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Reply {
 }
 
 /// The seam as `job.subscribed` shows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SubscribedReply {
     pub(crate) job: JobHandle,
     pub(crate) status: &'static str,

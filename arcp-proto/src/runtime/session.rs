@@ -1,5 +1,6 @@
 //! One session: its stream, its tokens, what it follows (protocol §2, §4.1).
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use crate::id::{JobKey, SessionKey};
 use crate::replay::{Retention, RetentionLimit};
 use crate::runtime::log::Mark;
 use crate::runtime::principal::PrincipalHandle;
-use crate::runtime::requests::RequestMemory;
+use crate::runtime::requests::{RequestMemory, SubscribedReply};
 use crate::runtime::store::{Cost, Place, SessionRecord, StoreId};
 use crate::runtime::window::SendWindow;
 use crate::runtime::{ConnectionId, JobHandle};
@@ -37,7 +38,13 @@ pub(crate) struct Follow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Following {
     /// History was asked for and its first page has not come; the subscribe is not answered yet.
-    Opening { request_id: Arc<str>, from: Place },
+    Opening {
+        request_id: Arc<str>,
+        from: Place,
+        /// The seam as it was when the subscribe came, and its position.
+        seam: Box<SubscribedReply>,
+        seam_pos: u64,
+    },
     /// Reads history; positions up to this one are numbered.
     CatchingUp { through: u64 },
     /// Numbered as it happens.

@@ -54,7 +54,7 @@ impl RuntimeEndpoint {
         let Some(job) = self.jobs.get(handle) else { return };
         let (key, last, last_origin) = (job.key, job.last_pos(), job.last_origin);
         let (floor, ended, accepted) = (job.retention.floor(), job.state.is_final(), job.accepted);
-        let mut seam = SubscribedReply {
+        let seam = SubscribedReply {
             job: handle,
             status: job.state.as_str(),
             subscribed_from: last_origin,
@@ -62,14 +62,9 @@ impl RuntimeEndpoint {
             history_from: subscribe.history.then_some(last_origin),
         };
         let Some(session) = self.sessions.get_mut(request.session) else { return };
-        if let Some(follow) = session.follows.get(&handle) {
-            // Two subscribes that overlap: the second is answered like the first, once that is open.
-            if !matches!(follow.state, Following::Opening { .. }) {
-                let position = self.log.position();
-                return self.answer(request, None, position.max(accepted), Reply::Subscribed(Box::new(seam)));
-            }
-            let error = WireError::invalid("this job is being subscribed already");
-            return self.refuse_job(request, request.job_id.as_deref(), error);
+        if session.follows.contains_key(&handle) {
+            let position = self.log.position();
+            return self.answer(request, None, position.max(accepted), Reply::Subscribed(Box::new(seam)));
         }
         let from = match (subscribe.history, subscribe.from_pos, subscribe.from_event_seq) {
             (false, ..) => None,
@@ -79,12 +74,12 @@ impl RuntimeEndpoint {
         };
         match from {
             Some(from) => {
-                let opening = Following::Opening { request_id: Arc::clone(&request.id), from };
+                let request_id = Arc::clone(&request.id);
+                let opening = Following::Opening { request_id, from, seam: Box::new(seam), seam_pos: last };
                 self.follow_from(handle, request.session, opening, true);
                 self.read_on(request.session);
             }
             None if ended => {
-                seam.replayed = false;
                 let position = self.log.position();
                 self.answer(request, None, position, Reply::Subscribed(Box::new(seam)));
             }
@@ -111,19 +106,10 @@ impl RuntimeEndpoint {
         session: SessionHandle,
         handle: JobHandle,
         request_id: Arc<str>,
+        seam: Box<SubscribedReply>,
         after: u64,
-        before_origin: u64,
-        has_events: bool,
     ) {
-        let Some(job) = self.jobs.get(handle) else { return };
-        let seam = SubscribedReply {
-            job: handle,
-            status: job.state.as_str(),
-            subscribed_from: job.last_origin,
-            replayed: has_events,
-            history_from: Some(before_origin),
-        };
-        let key = job.key;
+        let Some(key) = self.jobs.get(handle).map(|job| job.key) else { return };
         let Some(state) = self.sessions.get_mut(session) else { return };
         let (session_key, Some(connection)) = (state.key, state.attached) else { return };
         if let Some(follow) = state.follows.get_mut(&handle) {
@@ -131,7 +117,7 @@ impl RuntimeEndpoint {
         }
         let position = self.log.append(Record::Follow { session: session_key, job: key, after }, 64);
         let request = Request { connection, session, id: request_id, job_id: None, trace_id: None };
-        self.answer(&request, None, position, Reply::Subscribed(Box::new(seam)));
+        self.answer(&request, None, position, Reply::Subscribed(seam));
         self.run_after(position, Effect::Read(session));
     }
 
@@ -149,9 +135,15 @@ impl RuntimeEndpoint {
         };
         let Some(handle) = key.and_then(|key| self.job_keys.get(&key).copied()) else { return };
         let Some(session) = self.sessions.get(request.session) else { return };
-        let subscribed = session.follows.get(&handle).is_some_and(|follow| follow.subscription);
-        if subscribed && let Some(key) = key {
+        let Some(follow) = session.follows.get(&handle).filter(|follow| follow.subscription) else { return };
+        if let Some(key) = key {
             let session_key = session.key;
+            if let Following::Opening { request_id, seam, .. } = &follow.state {
+                // The subscribe is still owed its answer.
+                let subscribe = Request { id: Arc::clone(request_id), ..request.clone() };
+                let seam = seam.clone();
+                self.answer(&subscribe, None, self.log.position(), Reply::Subscribed(seam));
+            }
             self.end_follow(request.session, handle);
             self.log.append(Record::Unfollow { session: session_key, job: key }, 64);
         }

@@ -5,6 +5,7 @@ mod cancel;
 mod chunks;
 mod flow;
 mod followers;
+mod frames;
 mod gating;
 mod harness;
 mod idempotency;

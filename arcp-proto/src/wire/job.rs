@@ -260,13 +260,13 @@ fn read_constraints(fields: &Fields<'_>) -> Result<Option<RawJson>, WireFault> {
     Ok(any.then_some(constraints))
 }
 
-fn write_raw(out: &mut ObjectWriter<'_>, name: &str, value: Option<&RawJson>) {
+pub(super) fn write_raw(out: &mut ObjectWriter<'_>, name: &str, value: Option<&RawJson>) {
     if let Some(value) = value {
         out.raw(name, value.as_str());
     }
 }
 
-fn write_job(out: &mut ObjectWriter<'_>, name: &str, job: Option<&JobId>) {
+pub(super) fn write_job(out: &mut ObjectWriter<'_>, name: &str, job: Option<&JobId>) {
     out.optional_str(name, job.map(JobId::as_str));
 }
 

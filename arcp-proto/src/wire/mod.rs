@@ -21,6 +21,7 @@ mod hello;
 pub mod job;
 mod lexical;
 mod lines;
+pub mod list;
 mod malformed;
 mod members;
 pub mod number;

@@ -124,7 +124,7 @@ fn spell_number(choices: &mut Choices<'_>, out: &mut String, negative: bool, dig
         out.push('-');
     }
     // Zeros before and behind the digits, a point somewhere in them, and the exponent that makes up for both.
-    let zeros = choices.below(4);
+    let zeros = if is_zero { 0 } else { choices.below(4) };
     let mut written = format!("{digits}{}", "0".repeat(zeros));
     let places = choices.below(written.len() + 3);
     if written.len() <= places {

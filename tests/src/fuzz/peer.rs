@@ -1,9 +1,9 @@
 //! A client with its driver and its application, in a time of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use arcp_proto::client::{ClientEndpoint, ClientEvent, ClientState, Output, Submission};
+use arcp_proto::client::{ClientEndpoint, ClientEvent, ClientState, Output, RequestId, Submission};
 use arcp_proto::config::ClientConfig;
 use arcp_proto::time::Now;
 use arcp_proto::wire::peer::TransportKind;
@@ -28,8 +28,11 @@ pub(super) struct Peer {
     /// Numbers that the application has not taken.
     pub(super) untaken: Vec<u64>,
     pub(super) gaps: usize,
-    pub(super) rejected: usize,
-    highest: u64,
+    /// Requests that were refused, or not answered in time.
+    pub(super) rejected: Vec<RequestId>,
+    pub(super) submits: Vec<RequestId>,
+    numbers: BTreeSet<u64>,
+    highest: BTreeMap<String, u64>,
 }
 
 impl Peer {
@@ -46,8 +49,10 @@ impl Peer {
             jobs: Vec::new(),
             untaken: Vec::new(),
             gaps: 0,
-            rejected: 0,
-            highest: 0,
+            rejected: Vec::new(),
+            submits: Vec::new(),
+            numbers: BTreeSet::new(),
+            highest: BTreeMap::new(),
         };
         peer.drain();
         peer
@@ -81,11 +86,11 @@ impl Peer {
     fn hear(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::JobEvent { job, seq, event } => {
-                self.number(seq);
+                self.number(job.as_str(), seq);
                 self.had.entry(job.to_string()).or_default().push(event.and_then(|event| event.pos));
             }
             ClientEvent::JobEnded { job, seq, ended } => {
-                self.number(seq);
+                self.number(job.as_str(), seq);
                 self.had.entry(job.to_string()).or_default().push(ended.pos);
                 *self.ended.entry(job.to_string()).or_default() += 1;
             }
@@ -95,21 +100,25 @@ impl Peer {
                 }
             }
             ClientEvent::Gap { from, to } => {
-                assert!(self.highest < from && from <= to, "a gap of {from} to {to} behind {}", self.highest);
+                assert!(
+                    from <= to && self.numbers.range(from..=to).next().is_none(),
+                    "no gap: {from} to {to}"
+                );
                 self.gaps += 1;
             }
-            ClientEvent::Rejected { .. } => self.rejected += 1,
+            ClientEvent::Rejected { request, .. } => self.rejected.push(request),
             _ => {}
         }
     }
 
-    /// Numbers rise for as long as the client lives, whatever is sent to it.
-    fn number(&mut self, seq: Option<u64>) {
-        if let Some(seq) = seq {
-            assert!(seq > self.highest, "number {seq} behind {}", self.highest);
-            self.highest = seq;
-            self.untaken.push(seq);
-        }
+    /// A number is given once, and the numbers of a job rise for as long as the client lives, whatever is sent to it.
+    fn number(&mut self, job: &str, seq: Option<u64>) {
+        let Some(seq) = seq else { return };
+        assert!(self.numbers.insert(seq), "number {seq} again");
+        let highest = self.highest.entry(job.to_owned()).or_default();
+        assert!(seq > *highest, "number {seq} behind {highest} of {job}");
+        *highest = seq;
+        self.untaken.push(seq);
     }
 
     pub(super) fn open(&mut self) {
@@ -122,6 +131,7 @@ impl Peer {
 
     pub(super) fn cut(&mut self) {
         self.sent.clear();
+        self.wants_transport = false;
         self.client.handle_closed(self.now);
         self.drain();
     }
@@ -136,7 +146,8 @@ impl Peer {
 
     pub(super) fn submit(&mut self, key: &str) {
         let input = RawJson::empty_object();
-        let _ = self.client.submit(self.now, Submission::new("a", input).idempotency_key(key));
+        let submission = Submission::new("a", input).idempotency_key(key);
+        self.submits.extend(self.client.submit(self.now, submission));
         self.drain();
     }
 

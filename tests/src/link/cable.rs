@@ -177,7 +177,7 @@ impl World {
         if matches!(item, Item::Frame(_)) && self.cut_before(index, Direction::Up) {
             return true;
         }
-        match self.take(index, Direction::Up) {
+        match self.pick_up(index, Direction::Up) {
             Some(Item::Frame(frame)) => {
                 self.runtime.handle_frame(self.now, connection, frame);
                 self.cut_if_planned(index, Direction::Up, self.delivered[0], Moment::After);
@@ -192,7 +192,7 @@ impl World {
         let link = &self.links[index];
         let peer = link.peer;
         let Some((at, item)) = link.down.front() else { return false };
-        if *at > self.now.mono || !self.peers[peer].reads {
+        if *at > self.now.mono || !self.peers[peer].reads || self.peers[peer].asleep {
             return false;
         }
         if matches!(item, Item::Frame(_)) && !self.peers[peer].endpoint.may_read() {
@@ -201,7 +201,7 @@ impl World {
         if matches!(item, Item::Frame(_)) && self.cut_before(index, Direction::Down) {
             return true;
         }
-        match self.take(index, Direction::Down) {
+        match self.pick_up(index, Direction::Down) {
             Some(Item::Frame(frame)) => {
                 self.peers[peer].endpoint.handle_frame(self.now, frame);
                 self.cut_if_planned(index, Direction::Down, self.delivered[1], Moment::After);
@@ -226,7 +226,7 @@ impl World {
         true
     }
 
-    fn take(&mut self, index: usize, direction: Direction) -> Option<Item> {
+    fn pick_up(&mut self, index: usize, direction: Direction) -> Option<Item> {
         let link = &mut self.links[index];
         let (_, item) = link.queue(direction).pop_front()?;
         if matches!(item, Item::Frame(_)) {

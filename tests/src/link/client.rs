@@ -141,6 +141,8 @@ pub struct Peer {
     pub application: Application,
     /// Whether it reads its socket.
     pub reads: bool,
+    /// Whether it does nothing at all, as a machine that sleeps.
+    pub asleep: bool,
     /// The link it uses.
     pub(super) link: Option<usize>,
     /// Links it has had.

@@ -301,6 +301,21 @@ fn a_failed_store_halts_everything() {
     assert!(world.take(a).is_empty());
 }
 
+#[test]
+fn what_waited_to_be_carried_out_is_dropped_by_a_halt() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let (job, _) = world.submit(a, "m1");
+    world.instant_store = false;
+    world.logs(job, 1);
+    let (id, _) = world.commands.pop_front().unwrap();
+    let cancel = world.runtime.cancel_job(world.now, job, None);
+    assert_eq!(cancel, Ok(()));
+    world.runtime.handle_store(world.now, id, StoreDone::Failed);
+    assert!(matches!(world.runtime.poll_output(), Some(crate::runtime::Output::Halt)));
+    assert!(world.runtime.poll_output().is_none(), "not even the agent is told");
+}
+
 /// Runs a session into the state where its stream must be read back from the store.
 fn behind_the_window() -> (World, serde_json::Value, ConnectionId) {
     let mut config = config();
@@ -347,13 +362,14 @@ fn a_page_of_an_older_connection_is_ignored() {
     let token: serde_json::Value = serde_json::from_str(&token).unwrap();
     let (c, frames) = world.resume_with(&token["payload"]["resume_token"], ALL);
     assert!(frames.is_empty());
-    let done = world.store.execute(old.1);
-    world.answer_store(old.0, done);
-    assert!(world.take(c).is_empty(), "the page of the old connection is nobody's");
+    // The confirmed token, then the resume.
+    assert!(world.store_one() && world.store_one());
+    assert_eq!(types(&world.take(c)), ["session.welcome"]);
+    assert!(matches!(world.commands[0].1, Command::ReadSession { after: 0, .. }), "a page of its own is due");
+    world.answer_store(old.0, StoreDone::Failed);
+    assert!(world.take(c).is_empty() && !world.closed.contains_key(&c), "the older page is nobody's");
     world.store_all();
-    let frames = world.take(c);
-    assert_eq!(frames[0]["type"], "session.welcome");
-    assert_eq!(seqs(&frames), (1..=30).collect::<Vec<_>>());
+    assert_eq!(seqs(&world.take(c)), (1..=30).collect::<Vec<_>>());
 }
 
 #[test]

@@ -10,10 +10,12 @@ use core::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+pub(super) use super::frames::{code, hello, limit, positions, seqs, types};
+
 use crate::agent::AgentRef;
 use crate::config::RuntimeConfig;
 use crate::entropy::Entropy;
-use crate::feature::{Feature, Features};
+use crate::feature::Features;
 use crate::runtime::rows::Tables;
 use crate::runtime::store::{Command, StoreDone, StoreId};
 use crate::runtime::{
@@ -437,38 +439,4 @@ impl World {
 
 fn accept(name: &str) -> Verdict {
     Verdict::Accept { principal: Arc::from(name), until: None }
-}
-
-pub(super) fn hello(token: &str, features: Features) -> Value {
-    let features: Vec<_> = features.iter().map(Feature::as_str).collect();
-    json!({
-        "client": {"name": "t", "version": "1"},
-        "auth": {"scheme": "bearer", "token": token},
-        "capabilities": {"encodings": ["json"], "features": features},
-    })
-}
-
-/// The numbers of the numbered frames among `frames`.
-pub(super) fn seqs(frames: &[Value]) -> Vec<u64> {
-    frames.iter().filter_map(|frame| frame["event_seq"].as_u64()).collect()
-}
-
-/// What `frames` are, in order.
-pub(super) fn types(frames: &[Value]) -> Vec<&str> {
-    frames.iter().map(|frame| frame["type"].as_str().unwrap_or_default()).collect()
-}
-
-/// The positions of the numbered frames among `frames`.
-pub(super) fn positions(frames: &[Value]) -> Vec<u64> {
-    frames.iter().filter_map(|frame| frame["payload"]["pos"].as_u64()).collect()
-}
-
-/// The code of a frame that is an error.
-pub(super) fn code(frame: &Value) -> &str {
-    frame["payload"]["code"].as_str().unwrap_or_default()
-}
-
-/// The limit an error names.
-pub(super) fn limit(frame: &Value) -> &str {
-    frame["payload"]["details"]["limit"].as_str().unwrap_or_default()
 }

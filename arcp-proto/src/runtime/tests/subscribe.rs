@@ -141,6 +141,46 @@ fn the_seam_holds_while_the_store_is_slow() {
 }
 
 #[test]
+fn the_seam_is_where_the_job_was_when_the_subscribe_came() {
+    let (mut world, _, b, job, id) = pair();
+    world.logs(job, 5);
+    world.instant_store = false;
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true, "from_pos": 2}));
+    world.send(b, "m3", "job.subscribe", json!({"job_id": id, "history": true}));
+    world.logs(job, 3);
+    world.finish(job, "1");
+    world.store_all();
+    let frames = world.take(b);
+    assert_eq!(types(&frames)[..2], ["job.subscribed", "job.subscribed"]);
+    let answer = |request: &str| {
+        frames.iter().map(|frame| &frame["payload"]).find(|payload| payload["request_id"] == request).unwrap()
+    };
+    let seam = answer("m2");
+    assert_eq!((&seam["subscribed_from"], &seam["current_status"]), (&json!(5), &json!("running")));
+    assert_eq!((&seam["history_from"], &seam["replayed"]), (&json!(2), &json!(true)));
+    assert_eq!(answer("m3")["replayed"], false, "D-14, also while the first is not answered yet");
+    assert_eq!(positions(&frames), (3..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_unsubscribe_that_overtakes_its_subscribe_leaves_it_answered() {
+    let (mut world, _, b, job, id) = pair();
+    world.logs(job, 5);
+    world.instant_store = false;
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    world.send(b, "m3", "job.unsubscribe", json!({"job_id": id}));
+    world.store_all();
+    world.logs(job, 1);
+    world.store_all();
+    let frames = world.take(b);
+    assert_eq!(types(&frames), ["job.subscribed"]);
+    assert_eq!(
+        (&frames[0]["payload"]["request_id"], &frames[0]["payload"]["replayed"]),
+        (&json!("m2"), &json!(false))
+    );
+}
+
+#[test]
 fn a_reader_far_behind_a_fast_job_gets_everything() {
     let (mut world, _, b, job, id) = pair();
     world.logs(job, 100);
@@ -256,6 +296,28 @@ fn a_history_that_was_not_finished_goes_on_after_a_resume() {
     world.store_all();
     let (_, frames) = world.resume(&welcome, 0, ALL);
     assert_eq!(positions(&frames), (1..=41).collect::<Vec<_>>(), "VIS-5");
+}
+
+#[test]
+fn a_history_that_was_not_finished_goes_on_after_a_restart() {
+    for answers in 0..8 {
+        let mut world = World::new();
+        let (a, _) = world.session(ALL);
+        let (b, welcome) = world.session(ALL);
+        let (job, id) = world.submit(a, "m1");
+        world.logs(job, 40);
+        world.instant_store = false;
+        world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+        for _ in 0..answers {
+            world.store_one();
+        }
+        let is_answered = types(&world.take(b)).contains(&"job.subscribed");
+        let mut world = world.restart(config());
+        let (_, frames) = world.resume(&welcome, 0, ALL);
+        let all: Vec<u64> = if is_answered { (1..=41).collect() } else { positions(&frames) };
+        assert_eq!(positions(&frames), all, "VIS-5, VIS-4: after {answers} answers");
+        assert!(all.is_empty() || all == (1..=41).collect::<Vec<_>>());
+    }
 }
 
 #[test]

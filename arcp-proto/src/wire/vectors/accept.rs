@@ -37,7 +37,7 @@ fn everything_is_read() {
         }
         judged += 1;
     }
-    assert_eq!(judged, 111);
+    assert_eq!(judged, 116);
 }
 
 #[test]
