@@ -105,6 +105,16 @@ impl Trace {
         })
     }
 
+    /// The frames that were written to a client, and their places in the trace.
+    pub fn frames_of(&self, peer: usize) -> impl Iterator<Item = (usize, &str)> {
+        self.entries.iter().enumerate().filter_map(move |(index, entry)| match &entry.what {
+            What::Frame { direction: Direction::Down, text, .. } if entry.peer == peer => {
+                Some((index, text.as_str()))
+            }
+            _ => None,
+        })
+    }
+
     /// The trace as lines.
     #[must_use]
     pub fn lines(&self) -> String {

@@ -11,9 +11,11 @@ use arcp_driver::transport::{Incoming, Outgoing, Transport};
 use arcp_driver::{
     AgentError, Client, Connector, Credentials, JobContext, JobId, Runtime, Store, TransportKind, Verdict,
 };
+use arcp_proto::client::Subscription;
 use arcp_proto::id::SessionKey;
 use arcp_proto::runtime::rows::Tables;
 use arcp_proto::runtime::store::{Command, Record, StoreDone, StoreId};
+use arcp_tests::link::{Script, World};
 use arcp_tests::stack::{AsyncStd, Stack, Tokio, url};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -233,6 +235,42 @@ fn clients_that_never_read_again_on_tokio() {
 fn clients_that_never_read_again_on_async_std() {
     let _alone = alone();
     AsyncStd::run(clients_that_never_read_again::<AsyncStd>());
+}
+
+/// In virtual time: a subscriber that hangs is given up as soon as what waits for it reaches the limit (D-10), long before
+/// its connection counts as stalled.
+#[test]
+fn a_subscriber_that_hangs_is_given_up_at_the_limit() {
+    let mut world = World::new();
+    let line = "x".repeat(1_000);
+    let script = (0..20_000).fold(Script::new().pace(Duration::from_micros(500)), |script, _| script.log(&line));
+    world.agent("a", script.returns("null"));
+    world.client();
+    world.submit(0, "a", "k", "null");
+    world.run_until("the first event", |world| world.application(0).events() > 0);
+    let job = world.first_job(0);
+    world.client();
+    world.subscribe(1, &job, Subscription::Live);
+    world.run_until("the subscription", |world| world.application(1).events() > 0);
+    world.peers[1].asleep = true;
+    world.run_until("the end", |world| world.application(0).ended() == 1);
+    let (before, error) = error_to(&world, 1).expect("the subscriber is told");
+    assert!(error.contains("\"limit\":\"unsent\""), "{error}");
+    // An event takes a little more than its line.
+    assert!((15_000..17_000).contains(&before), "it came behind {before} events of the job");
+    assert!(error_to(&world, 0).is_none());
+    world.peers[1].asleep = false;
+    // What it missed is gone, so it begins again with what the job's log still has.
+    world.run_until("the subscriber's end", |world| world.application(1).ended() == 1);
+    assert_eq!(world.application(0).story(&job).positions, (1..=20_001).collect::<Vec<_>>());
+}
+
+/// The error that was written to a client, and how many events the first client had been sent before.
+fn error_to(world: &World, peer: usize) -> Option<(usize, String)> {
+    let frames: Vec<_> = world.trace.frames_of(peer).collect();
+    let index = frames.iter().find(|(_, text)| text.contains("session.error"))?;
+    let before = world.trace.frames_of(0).filter(|(at, text)| *at < index.0 && text.contains("job.event")).count();
+    Some((before, index.1.to_owned()))
 }
 
 const IDLE: u64 = 2_000;
