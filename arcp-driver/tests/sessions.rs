@@ -270,17 +270,14 @@ fn shutting_down_does_not_wait_for_a_flood() {
         while job.info("and on it goes").await.is_ok() {}
         Ok(())
     };
-    let window = Duration::from_secs(1);
-    let (runtime, client, _) =
-        world.pair(Runtime::builder().agent("flood", flood).config(|config| config.resume_window = window));
-    let inner = world.clone();
+    let (runtime, client, _) = world.pair(Runtime::builder().agent("flood", flood));
     world.run(async move {
         drop(client.submit("flood").await.unwrap());
         client.close().await;
-        // With its session dies what held the agent.
-        inner.sleep(window).await;
         runtime.shut_down().await;
     });
+    // Comes to rest only if the agent has ended, too.
+    world.run_until_stalled();
 }
 
 #[test]

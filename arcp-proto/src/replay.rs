@@ -140,6 +140,16 @@ impl Retention {
         self.total
     }
 
+    /// What the retained numbers above `number` cost; at most a block's part too much.
+    #[must_use]
+    pub fn total_above(&self, number: u64) -> Cost {
+        let mut total = Cost::default();
+        for block in self.blocks.iter().rev().take_while(|block| block.last > number) {
+            total.add(block.cost);
+        }
+        total
+    }
+
     /// The blocks, oldest first, for a stored row.
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = &Block> {
         self.blocks.iter()

@@ -384,11 +384,11 @@ impl World {
                 &event
         {
             let seq = *seq;
-            peer.application.told.push(event);
+            peer.application.tell(event);
             peer.endpoint.taken(self.now, seq);
             return;
         }
-        peer.application.told.push(event);
+        peer.application.tell(event);
     }
 
     fn pull_client(&mut self, index: usize) {

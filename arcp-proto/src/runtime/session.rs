@@ -114,7 +114,7 @@ pub(crate) struct Session {
     pub(crate) acked: u64,
     /// The highest number ever handed to a transport; what an acknowledgement may name.
     pub(crate) sent: u64,
-    unsent_bytes: u64,
+    unsent_cost: Cost,
     pub(crate) mark: Mark,
     pub(crate) follows: BTreeMap<JobHandle, Follow>,
     /// Lines of jobs of which something is retained, for what is read back; ended ones with their last number.
@@ -158,7 +158,7 @@ impl Session {
             window: SendWindow::new(last),
             acked: retention.floor(),
             sent: last,
-            unsent_bytes: 0,
+            unsent_cost: Cost::default(),
             retention,
             mark: Mark::default(),
             follows: BTreeMap::new(),
@@ -231,7 +231,7 @@ impl Session {
     ) -> (u64, Strain) {
         let seq = self.last() + 1;
         self.retention.push(seq, cost);
-        self.unsent_bytes += cost.total();
+        self.unsent_cost.add(cost);
         self.window.push(
             seq,
             Arc::clone(line),
@@ -286,7 +286,7 @@ impl Session {
         self.catching = VecDeque::new();
         self.sent_marks = VecDeque::new();
         self.pressure = Pressure::None;
-        self.unsent_bytes = 0;
+        self.unsent_cost = Cost::default();
     }
 
     /// Numbers given out that were not handed to a transport.
@@ -296,15 +296,17 @@ impl Session {
 
     /// Counts what was handed to the transport.
     pub(crate) fn pulled(&mut self, cost: Cost) {
-        self.unsent_bytes =
-            if self.unsent() == 0 { 0 } else { self.unsent_bytes.saturating_sub(cost.total()) };
+        self.unsent_cost.subtract(cost);
+        if self.unsent() == 0 {
+            self.unsent_cost = Cost::default();
+        }
         self.sent = self.sent.max(self.window.cursor() - 1);
     }
 
     /// Sends again from the number behind `last`.
     pub(crate) fn rewind(&mut self, last: u64) {
         self.window.rewind(last);
-        self.unsent_bytes = if self.unsent() == 0 { 0 } else { self.retention.total().total() };
+        self.unsent_cost = self.retention.total_above(last);
     }
 
     /// Frees what lies at or below `to`, and says whether anything was.
@@ -332,7 +334,9 @@ impl Session {
         let floor = self.retention.floor();
         self.window.release(floor);
         self.acked = self.acked.max(floor);
-        self.unsent_bytes = if self.unsent() == 0 { 0 } else { self.unsent_bytes };
+        if self.unsent() == 0 {
+            self.unsent_cost = Cost::default();
+        }
         while let Some((_, job)) = self.ended_lines.pop_front_if(|(seq, _)| *seq <= floor) {
             let follows_again = self.follows.values().any(|follow| follow.line.job() == job);
             if !follows_again && !self.ended_lines.iter().any(|(_, other)| *other == job) {
@@ -357,7 +361,7 @@ impl Session {
         let total = self.retention.total();
         if self.attached.is_some() {
             let unsent = reached(self.unsent(), limits.window_events as u64)
-                || reached(self.unsent_bytes, limits.window_bytes);
+                || reached(self.unsent_cost.total(), limits.window_bytes);
             let unacknowledged = self.profile.holds_on_unacknowledged()
                 && self.features.has(Feature::Ack)
                 && (reached(self.retention.len(), limits.replay_events)
@@ -374,6 +378,7 @@ impl Session {
     /// Whether so much is unsent that a subscriber is given up (D-10).
     pub(crate) fn is_hopeless(&self, limits: &Limits) -> bool {
         self.unsent() >= limits.replay_events
-            || self.unsent_bytes >= limits.replay_bytes + limits.replay_chunk_bytes
+            || self.unsent_cost.bytes >= limits.replay_bytes
+            || self.unsent_cost.chunk_bytes >= limits.replay_chunk_bytes
     }
 }

@@ -13,6 +13,8 @@ pub struct Application {
     pub told: Vec<ClientEvent>,
     /// Whether it takes events as they come; otherwise never.
     pub takes: bool,
+    events: usize,
+    ended: usize,
 }
 
 /// What an application made of one job.
@@ -30,7 +32,14 @@ pub struct Story {
 
 impl Application {
     pub(super) const fn new() -> Self {
-        Self { told: Vec::new(), takes: true }
+        Self { told: Vec::new(), takes: true, events: 0, ended: 0 }
+    }
+
+    pub(super) fn tell(&mut self, event: ClientEvent) {
+        let ended = matches!(event, ClientEvent::JobEnded { .. });
+        self.ended += usize::from(ended);
+        self.events += usize::from(ended || matches!(event, ClientEvent::JobEvent { .. }));
+        self.told.push(event);
     }
 
     /// The jobs that were accepted, by first mention.
@@ -49,16 +58,14 @@ impl Application {
 
     /// How many jobs have ended.
     #[must_use]
-    pub fn ended(&self) -> usize {
-        self.told.iter().filter(|event| matches!(event, ClientEvent::JobEnded { .. })).count()
+    pub const fn ended(&self) -> usize {
+        self.ended
     }
 
     /// Events of jobs so far, ends included.
     #[must_use]
-    pub fn events(&self) -> usize {
-        let counts =
-            |event: &&ClientEvent| matches!(event, ClientEvent::JobEvent { .. } | ClientEvent::JobEnded { .. });
-        self.told.iter().filter(counts).count()
+    pub const fn events(&self) -> usize {
+        self.events
     }
 
     /// How often the session was opened, and how often of these it was continued.
