@@ -225,6 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn the_cost_above_a_number_is_that_of_its_blocks() {
+        let mut range = Retention::new(10);
+        let cost = |bytes| Cost { chunk_bytes: 1, bytes };
+        range.push_apart(11, cost(100));
+        range.push(12, cost(40_000));
+        range.push(13, cost(40_000));
+        range.push(14, cost(7));
+        assert_eq!(range.total_above(0), range.total());
+        // Its block is counted whole.
+        assert_eq!(range.total_above(11), range.total());
+        assert_eq!(range.total_above(12), Cost { chunk_bytes: 2, bytes: 40_007 });
+        assert_eq!(range.total_above(13), Cost { chunk_bytes: 2, bytes: 40_007 });
+        assert_eq!(range.total_above(14), Cost::default());
+        range.release(12);
+        assert_eq!(range.total_above(0), Cost { chunk_bytes: 2, bytes: 40_007 });
+    }
+
+    #[test]
     fn blocks_close_at_256_numbers_or_64_kib() {
         let by_count: Vec<u64> = filled(600, bytes(1)).blocks().map(|block| block.last).collect();
         assert_eq!(by_count, [256, 512, 600]);

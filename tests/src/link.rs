@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arcp_proto::agent::AgentRef;
-use arcp_proto::client::{ClientEndpoint, ClientEvent, Output as ClientOutput, RequestId, Submission, Subscription};
+use arcp_proto::client::{
+    ClientEndpoint, ClientEvent, Output as ClientOutput, RequestId, Submission, Subscription,
+};
 use arcp_proto::config::{ClientConfig, RuntimeConfig};
 use arcp_proto::id::JobId;
 use arcp_proto::runtime::{ConnectionId, Credentials, Output, RuntimeEndpoint, RuntimeEvent, Verdict};

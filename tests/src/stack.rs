@@ -26,7 +26,10 @@ pub trait Stack: 'static {
     fn run<T>(scenario: impl Future<Output = T>) -> T;
 
     /// Serves a runtime on this address.
-    async fn serve_on(runtime: Runtime, address: SocketAddr) -> Result<(Self::Serving, SocketAddr), ServeError>;
+    async fn serve_on(
+        runtime: Runtime,
+        address: SocketAddr,
+    ) -> Result<(Self::Serving, SocketAddr), ServeError>;
 
     /// Ends it.
     async fn shut_down(serving: Self::Serving);
@@ -85,7 +88,10 @@ impl Stack for Tokio {
         runtime.block_on(async { tokio::time::timeout(PATIENCE, scenario).await.expect("took too long") })
     }
 
-    async fn serve_on(runtime: Runtime, address: SocketAddr) -> Result<(Self::Serving, SocketAddr), ServeError> {
+    async fn serve_on(
+        runtime: Runtime,
+        address: SocketAddr,
+    ) -> Result<(Self::Serving, SocketAddr), ServeError> {
         let server = arcp_tokio::Server::bind(address).await?;
         let address = server.local_addr();
         Ok((server.start(runtime), address))
@@ -115,7 +121,9 @@ impl Stack for Tokio {
                     };
                     websocket::connect(Compat::new(stream), &endpoint, &limits, timer).await
                 };
-                tokio::time::timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(attempt_timed_out()))
+                tokio::time::timeout(ATTEMPT_TIMEOUT, attempt)
+                    .await
+                    .unwrap_or_else(|_| Err(attempt_timed_out()))
             })
         };
         Cable { endpoint: url(server).parse().unwrap(), relay, open }
@@ -142,7 +150,10 @@ impl Stack for AsyncStd {
         })
     }
 
-    async fn serve_on(runtime: Runtime, address: SocketAddr) -> Result<(Self::Serving, SocketAddr), ServeError> {
+    async fn serve_on(
+        runtime: Runtime,
+        address: SocketAddr,
+    ) -> Result<(Self::Serving, SocketAddr), ServeError> {
         let server = arcp_async_std::Server::bind(address).await?;
         let address = server.local_addr();
         Ok((server.start(runtime), address))

@@ -1,4 +1,5 @@
 //! What a runtime holds for clients that do not keep up is bounded, and nobody else notices them.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -229,7 +230,10 @@ async fn clients_that_never_read_again<S: Stack>() {
     println!("{}: {held:?} events and bytes held, echoes took up to {longest:?}", std::any::type_name::<S>());
     assert_eq!(held.len(), 4);
     // Room is made in blocks.
-    assert!(held.iter().all(|(events, bytes)| *events <= REPLAY_EVENTS + 256 && *bytes <= REPLAY_BYTES + (128 << 10)));
+    assert!(
+        held.iter()
+            .all(|(events, bytes)| *events <= REPLAY_EVENTS + 256 && *bytes <= REPLAY_BYTES + (128 << 10))
+    );
     // Otherwise nothing of this was tested.
     assert!(held.iter().any(|(_, bytes)| *bytes > REPLAY_BYTES - 1_024));
     assert!(longest < Duration::from_secs(5), "an echo took {longest:?}");
@@ -248,7 +252,9 @@ fn clients_that_never_read_again_on_tokio() {
 
 #[test]
 fn clients_that_never_read_again_on_async_std() {
-    apart("clients_that_never_read_again_on_async_std", || AsyncStd::run(clients_that_never_read_again::<AsyncStd>()));
+    apart("clients_that_never_read_again_on_async_std", || {
+        AsyncStd::run(clients_that_never_read_again::<AsyncStd>())
+    });
 }
 
 /// In virtual time: a subscriber that hangs is given up as soon as what waits for it reaches the limit (D-10), long before
@@ -257,7 +263,8 @@ fn clients_that_never_read_again_on_async_std() {
 fn a_subscriber_that_hangs_is_given_up_at_the_limit() {
     let mut world = World::new();
     let line = "x".repeat(1_000);
-    let script = (0..20_000).fold(Script::new().pace(Duration::from_micros(500)), |script, _| script.log(&line));
+    let script =
+        (0..20_000).fold(Script::new().pace(Duration::from_micros(500)), |script, _| script.log(&line));
     world.agent("a", script.returns("null"));
     world.client();
     world.submit(0, "a", "k", "null");
@@ -288,7 +295,8 @@ fn a_subscriber_that_hangs_is_given_up_at_the_limit() {
 fn error_to(world: &World, peer: usize) -> Option<(usize, String)> {
     let frames: Vec<_> = world.trace.frames_of(peer).collect();
     let index = frames.iter().find(|(_, text)| text.contains("session.error"))?;
-    let before = world.trace.frames_of(0).filter(|(at, text)| *at < index.0 && text.contains("job.event")).count();
+    let before =
+        world.trace.frames_of(0).filter(|(at, text)| *at < index.0 && text.contains("job.event")).count();
     Some((before, index.1.to_owned()))
 }
 

@@ -1,11 +1,13 @@
 //! What an application can rely on, over real WebSockets, on both drivers.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::time::Duration;
 
 use arcp_driver::memory::Switchboard;
 use arcp_driver::{
-    AgentError, Client, ClientConfig, ClientError, ClosedReason, ErrorCode, EventBody, FinalStatus, Job, JobContext,
-    JobError, JobOutput, RequestError, Runtime, RuntimeBuilder, SessionEvent, SessionState, StopReason, Watch,
+    AgentError, Client, ClientConfig, ClientError, ClosedReason, ErrorCode, EventBody, FinalStatus, Job,
+    JobContext, JobError, JobOutput, RequestError, Runtime, RuntimeBuilder, SessionEvent, SessionState,
+    StopReason, Watch,
 };
 use arcp_tests::over_both_drivers;
 use arcp_tests::relay::Relay;
@@ -42,7 +44,11 @@ fn relayed(numbers: Receiver<u64>) -> impl Fn(JobContext, Value) -> Numbers + Se
 type Numbers = std::pin::Pin<Box<dyn Future<Output = Result<u64, AgentError>> + Send>>;
 
 fn builder() -> RuntimeBuilder {
-    Runtime::builder().bearer("token", "alice").bearer("other", "bob").agent("echo@1.0.0", echo).agent("count", count)
+    Runtime::builder()
+        .bearer("token", "alice")
+        .bearer("other", "bob")
+        .agent("echo@1.0.0", echo)
+        .agent("count", count)
 }
 
 async fn serve<S: Stack>(builder: RuntimeBuilder) -> (S::Serving, String) {
@@ -164,7 +170,10 @@ async fn a_job_is_cancelled<S: Stack>() {
     let cancelled = job.cancel().reason("no longer needed").await.unwrap();
     assert_eq!(cancelled.reason.as_deref(), Some("no longer needed"));
     let (status, code, message) = failure(job.result::<String>().await);
-    assert_eq!((status, code.as_str(), message.as_str()), (FinalStatus::Cancelled, "CANCELLED", "no longer needed"));
+    assert_eq!(
+        (status, code.as_str(), message.as_str()),
+        (FinalStatus::Cancelled, "CANCELLED", "no longer needed")
+    );
     assert_eq!(reasons.recv().await.unwrap(), StopReason::Cancelled(Some("no longer needed".into())));
     S::shut_down(serving).await;
 }
@@ -229,7 +238,8 @@ async fn a_panic_ends_its_own_job_only<S: Stack>() {
         }
     };
     let (to_agent, numbers) = unbounded();
-    let (serving, url) = serve::<S>(builder().agent("panics", panics).agent("relayed", relayed(numbers))).await;
+    let (serving, url) =
+        serve::<S>(builder().agent("panics", panics).agent("relayed", relayed(numbers))).await;
     let client = connect::<S>(&url).await;
     let mut other = client.submit("relayed").await.unwrap();
     to_agent.send(1).await.unwrap();
@@ -353,7 +363,10 @@ async fn handles_survive_a_cut<S: Stack>() {
             to_agent.send(expected).await.unwrap();
             // Half of them are on their way when the cable is cut.
             if expected % 2 == 0 {
-                assert_eq!((progress(job.next().await), progress(job.next().await)), (expected - 1, expected));
+                assert_eq!(
+                    (progress(job.next().await), progress(job.next().await)),
+                    (expected - 1, expected)
+                );
             }
             expected += 1;
         }
@@ -384,7 +397,8 @@ async fn handles_survive_a_cut<S: Stack>() {
 
 async fn the_runtime_is_restarted_on_its_port<S: Stack>() {
     let (to_agent, numbers) = unbounded();
-    let runtime = |numbers: &Receiver<u64>| builder().agent("relayed", relayed(numbers.clone())).build().unwrap();
+    let runtime =
+        |numbers: &Receiver<u64>| builder().agent("relayed", relayed(numbers.clone())).build().unwrap();
     let (serving, server) = S::serve(runtime(&numbers)).await;
     let client = S::connect(url(server)).token("token").config(|config| {
         config.backoff_min = Duration::from_millis(1);

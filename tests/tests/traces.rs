@@ -64,7 +64,12 @@ fn lost_welcome() {
     world.run_until("the third event", events(3));
     world.cut(0, Break::CLEAN);
     let frame = world.written(Direction::Down) + 1;
-    world.cuts.push_back(Cut { direction: Direction::Down, frame, moment: Moment::Written, how: Break::CLEAN });
+    world.cuts.push_back(Cut {
+        direction: Direction::Down,
+        frame,
+        moment: Moment::Written,
+        how: Break::CLEAN,
+    });
     world.run_until("all events", events(6));
     world.run_for(A_WHILE);
     assert!(world.cuts.is_empty());

@@ -73,7 +73,8 @@ pub(super) struct Host {
     pub(super) store: Tables,
     /// Whether store commands wait until they are answered one by one.
     pub(super) is_slow: bool,
-    /// Whether appends are taken and not kept: what is read is not what was written.
+    /// Whether the rows the runtime came from were not those of the store. Then appends have no place in it and are
+    /// not kept, and it has no page with what it should have.
     pub(super) forgets: bool,
     pub(super) waiting: VecDeque<(StoreId, Command)>,
     pub(super) lines: BTreeMap<ConnectionId, Line>,
@@ -109,13 +110,13 @@ impl Host {
         }
     }
 
-    /// Carries out everything that waits.
+    /// Carries out everything that waits, which comes to an end.
     pub(super) fn settle(&mut self) {
-        loop {
+        for _ in 0..10_000 {
             let mut idle = true;
-            while let Some(output) = self.runtime.poll_output() {
-                idle = false;
+            if let Some(output) = self.runtime.poll_output() {
                 self.carry_out(output);
+                continue;
             }
             for connection in std::mem::take(&mut self.ready) {
                 if self.stalled == Some(connection) {
@@ -129,6 +130,7 @@ impl Host {
                 return;
             }
         }
+        panic!("the runtime never comes to rest");
     }
 
     /// Takes the frames of a connection; each must be an envelope, and numbered ones follow each other (SEQ-2).
@@ -186,6 +188,7 @@ impl Host {
         match command {
             Command::Append(_) if self.forgets => StoreDone::Appended,
             Command::Trim(_) if self.forgets => StoreDone::Trimmed,
+            Command::ReadJob { .. } | Command::ReadSession { .. } if self.forgets => StoreDone::Failed,
             command => self.store.execute(command),
         }
     }

@@ -95,9 +95,8 @@ impl Peer {
                 *self.ended.entry(job.to_string()).or_default() += 1;
             }
             ClientEvent::Accepted { job, .. } | ClientEvent::Subscribed { job, .. } => {
-                if !self.jobs.contains(&job.to_string()) {
-                    self.jobs.push(job.to_string());
-                }
+                self.jobs.retain(|known| *known != job.as_str());
+                self.jobs.push(job.to_string());
             }
             ClientEvent::Gap { from, to } => {
                 assert!(

@@ -19,7 +19,10 @@ pub fn rfc3339(data: &[u8]) {
     }
     let mut choices = Choices::new(data);
     let mut digits = |bound: i64| i64::try_from(choices.number() % 10_000).unwrap_or(0) % bound;
-    let (year, month, day) = (digits(10_000), digits(14), digits(33));
+    // Ends of months and of centuries are where calendars go wrong.
+    let year = if digits(2) == 0 { digits(100) * 100 } else { digits(10_000) };
+    let month = if digits(4) == 0 { 2 } else { digits(14) };
+    let day = if digits(2) == 0 { 28 + digits(4) } else { digits(33) };
     let (hour, minute, second) = (digits(25), digits(61), digits(62));
     let (east, offset_hour, offset_minute) = (digits(2) == 0, digits(25), digits(61));
     let fraction = digits(10_000);

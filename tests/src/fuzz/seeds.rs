@@ -57,7 +57,7 @@ fn texts(texts: &[&str]) -> Vec<(String, Vec<u8>)> {
 fn frames(lines: &'static str) -> impl Iterator<Item = (String, String, Vec<u8>)> {
     lines.lines().filter_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
-        let side = line["direction"].as_str().or(line["at"].as_str())?.to_owned();
+        let side = line["direction"].as_str().or_else(|| line["at"].as_str())?.to_owned();
         let input = match &line["envelope"] {
             Value::Null => line["input"].as_str()?.to_owned(),
             envelope => envelope.to_string(),

@@ -26,9 +26,12 @@ pub fn two_peers(data: &[u8]) {
     }
     if only_breaks {
         link.settle();
-        for start in link.host.started.clone() {
-            link.host.log(start.job, "late");
-            link.host.finish(start.job);
+        // A job that ends may let another begin.
+        let mut finished = 0;
+        while let Some(job) = link.host.started.get(finished).map(|start| start.job) {
+            link.host.log(job, "late");
+            link.host.finish(job);
+            finished += 1;
         }
         link.settle();
         link.is_whole();
@@ -64,8 +67,8 @@ impl Link {
     fn step(&mut self, choices: &mut Choices<'_>, only_breaks: bool) {
         let operation = choices.below(if only_breaks { 11 } else { 16 });
         match operation {
-            0..=2 => self.to_host(None),
-            3 | 4 => self.to_peer(None),
+            0..=2 => self.deliver_to_host(None),
+            3 | 4 => self.deliver_to_peer(None),
             5 => self.connect(),
             6 => {
                 self.peer.submit(&format!("k-{}", self.submitted));
@@ -88,8 +91,8 @@ impl Link {
                 }
                 _ => self.peer.take(choices.below(256)),
             },
-            11 | 12 => self.to_host(Some(choices)),
-            13 | 14 => self.to_peer(Some(choices)),
+            11 | 12 => self.deliver_to_host(Some(choices)),
+            13 | 14 => self.deliver_to_peer(Some(choices)),
             _ => self.peer.client.reconnect_now(self.peer.now),
         }
         self.carry();
@@ -133,7 +136,7 @@ impl Link {
         self.carry();
     }
 
-    fn to_host(&mut self, fault: Option<&mut Choices<'_>>) {
+    fn deliver_to_host(&mut self, fault: Option<&mut Choices<'_>>) {
         let Some(connection) = self.connection else { return };
         if let Some(frame) = self.peer.sent.pop_front() {
             for frame in carried(frame.into_bytes(), fault) {
@@ -142,7 +145,7 @@ impl Link {
         }
     }
 
-    fn to_peer(&mut self, fault: Option<&mut Choices<'_>>) {
+    fn deliver_to_peer(&mut self, fault: Option<&mut Choices<'_>>) {
         if let Some(frame) = self.to_peer.pop_front() {
             for frame in carried(frame, fault) {
                 self.peer.receive(&frame);
@@ -164,9 +167,9 @@ impl Link {
             self.carry();
             self.connect();
             while !self.peer.sent.is_empty() || !self.to_peer.is_empty() {
-                self.to_host(None);
+                self.deliver_to_host(None);
                 self.carry();
-                self.to_peer(None);
+                self.deliver_to_peer(None);
                 while !self.peer.untaken.is_empty() {
                     self.peer.take(0);
                 }
@@ -175,7 +178,7 @@ impl Link {
                     break;
                 }
             }
-            self.to_peer(None);
+            self.deliver_to_peer(None);
             self.pass(Duration::from_secs(1));
         }
     }

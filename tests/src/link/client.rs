@@ -130,10 +130,16 @@ impl Application {
 
 fn result_of(ended: &Ended, chunks: Assembler) -> Result<String, String> {
     if ended.status != FinalStatus::Success {
-        return Err(ended.error.as_ref().map_or_else(|| ended.status.as_str().to_owned(), |error| error.code.clone()));
+        return Err(ended
+            .error
+            .as_ref()
+            .map_or_else(|| ended.status.as_str().to_owned(), |error| error.code.clone()));
     }
     if ended.result_id.is_none() {
-        return Ok(ended.result.as_ref().map_or_else(|| "null".to_owned(), |value| value.as_str().to_owned()));
+        return Ok(ended
+            .result
+            .as_ref()
+            .map_or_else(|| "null".to_owned(), |value| value.as_str().to_owned()));
     }
     let assembled =
         chunks.finish(ended.result_id.as_deref(), ended.result_size).map_err(|fault| format!("{fault:?}"))?;

@@ -145,8 +145,9 @@ fn shown(kind: &str, payload: &Value, name: &str) -> bool {
         // The other spellings of the resume block.
         "session.hello" => name == "resume",
         "job.accepted" | "job.subscribed" => {
-            !matches!(name, "trace_id" | "lease_constraints" | "credentials" | "budget")
-                && !(name == "lease" && payload[name].as_object().is_some_and(serde_json::Map::is_empty))
+            let is_empty_lease =
+                name == "lease" && payload[name].as_object().is_some_and(serde_json::Map::is_empty);
+            !is_empty_lease && !matches!(name, "trace_id" | "lease_constraints" | "credentials" | "budget")
         }
         _ => true,
     }
@@ -157,7 +158,9 @@ fn members(names: &mut Names, kind: &str, payload: &Value, out: &mut String) {
         return value(names, payload, out);
     };
     let mut keys: Vec<&String> = map.keys().filter(|name| shown(kind, payload, name)).collect();
-    keys.sort_by_key(|name| (ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()), (*name).clone()));
+    keys.sort_by_key(|name| {
+        (ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()), (*name).clone())
+    });
     out.push('{');
     for (index, name) in keys.into_iter().enumerate() {
         if index > 0 {

@@ -65,9 +65,7 @@ async fn watch(client: &Client) -> Seen {
     while let Some(event) = events.next().await {
         match event {
             SessionEvent::Connected(connected) => sessions += usize::from(!connected.resumed),
-            SessionEvent::Disconnected
-            | SessionEvent::ConnectFailed(_)
-            | SessionEvent::Closed(_) => {}
+            SessionEvent::Disconnected | SessionEvent::ConnectFailed(_) | SessionEvent::Closed(_) => {}
             other => faults.push(format!("{other:?}")),
         }
     }
