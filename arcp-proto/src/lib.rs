@@ -40,6 +40,7 @@ pub mod error;
 pub mod feature;
 mod heartbeat;
 pub mod id;
+pub mod lease;
 pub mod replay;
 pub mod runtime;
 pub mod secret;

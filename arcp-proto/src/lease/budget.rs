@@ -112,7 +112,8 @@ impl Amount {
     /// The text is no number, negative, or too large.
     pub fn charge(text: &str) -> Result<Self, ChargeError> {
         let number = Lexeme::split(text).ok_or(ChargeError::NotANumber)?;
-        let digits = || number.integer.bytes().chain(number.fraction.bytes()).map(|byte| i128::from(byte - b'0'));
+        let digits =
+            || number.integer.bytes().chain(number.fraction.bytes()).map(|byte| i128::from(byte - b'0'));
         let Some(leading_zeros) = digits().position(|digit| digit != 0) else {
             return Ok(Self::ZERO);
         };
@@ -133,7 +134,7 @@ impl Amount {
             units = units * 10 + digits.next().unwrap_or(0);
             rest -= 1;
         }
-        if significant < 0 || digits.any(|digit| digit != 0) {
+        if digits.any(|digit| digit != 0) {
             units += 1;
         }
         if units < LIMIT { Ok(Self(units)) } else { Err(ChargeError::OutOfRange) }
@@ -185,7 +186,7 @@ impl fmt::Display for Amount {
             return Ok(());
         }
         let mut width = 9;
-        while fraction % 10 == 0 {
+        while fraction.is_multiple_of(10) {
             fraction /= 10;
             width -= 1;
         }
@@ -256,9 +257,9 @@ fn signed(text: &str) -> Option<i64> {
         _ => (false, text),
     };
     let value = is_digits(digits).then(|| {
-        digits.bytes().fold(0_i64, |value, byte| {
-            value.saturating_mul(10).saturating_add(i64::from(byte - b'0'))
-        })
+        digits
+            .bytes()
+            .fold(0_i64, |value, byte| value.saturating_mul(10).saturating_add(i64::from(byte - b'0')))
     })?;
     Some(if negative { -value } else { value })
 }
@@ -291,14 +292,19 @@ mod tests {
             }
         }
         for units in [i128::MIN, i128::MAX] {
-            assert_eq!(Amount::from_units(units).to_number().as_str(), format!("{}", Amount::from_units(units)));
+            assert_eq!(
+                Amount::from_units(units).to_number().as_str(),
+                format!("{}", Amount::from_units(units))
+            );
         }
     }
 
     #[test]
     fn charges_that_are_none() {
-        for text in ["", "-", "+1", "01", ".5", "5.", "1e", "1e+", "NaN", "inf", "0x1", " 1", "1 ", "1_0", "1e1.5", "--1"]
-        {
+        for text in [
+            "", "-", "+1", "01", ".5", "5.", "1e", "1e+", "NaN", "inf", "0x1", " 1", "1 ", "1_0", "1e1.5",
+            "--1",
+        ] {
             assert_eq!(Amount::charge(text), Err(ChargeError::NotANumber), "{text}");
         }
         for text in ["1e18", "1e99999999999999999999999", "0.1e19", "1000000000000000000"] {
@@ -315,7 +321,8 @@ mod tests {
 
     /// The same by moving the point in the text, digit by digit.
     fn by_hand(integer: &str, fraction: &str, exponent: i32) -> Option<i128> {
-        let (mut before, mut after): (Vec<u8>, Vec<u8>) = (integer.bytes().collect(), fraction.bytes().collect());
+        let (mut before, mut after): (Vec<u8>, Vec<u8>) =
+            (integer.bytes().collect(), fraction.bytes().collect());
         for _ in 0..exponent + 9 {
             before.push(if after.is_empty() { b'0' } else { after.remove(0) });
         }

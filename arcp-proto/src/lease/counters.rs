@@ -141,7 +141,9 @@ mod tests {
 
     fn counters(amounts: &[(&str, &str)]) -> Counters {
         Counters::new(
-            amounts.iter().map(|(name, amount)| (Currency::parse(name).unwrap(), Amount::parse(amount).unwrap())),
+            amounts
+                .iter()
+                .map(|(name, amount)| (Currency::parse(name).unwrap(), Amount::parse(amount).unwrap())),
         )
     }
 
@@ -163,8 +165,9 @@ mod tests {
     #[test]
     fn a_million_tiny_charges_add_up() {
         let mut counters = counters(&[("USD", "1")]);
+        let tiny = amount("0.0000004");
         for _ in 0..1_000_000 {
-            counters.charge("USD", amount("0.0000004")).unwrap();
+            counters.charge("USD", tiny).unwrap();
         }
         assert_eq!(counters.find("USD").unwrap().remaining, Amount::parse("0.6").unwrap());
     }
@@ -183,9 +186,8 @@ mod tests {
     #[test]
     fn remaining_is_reported_after_one_percent_and_at_zero() {
         let mut counters = counters(&[("USD", "1.00"), ("NIL", "0")]);
-        let mut charge = |currency: &str, value: &str| {
-            counters.charge(currency, amount(value)).unwrap().unwrap().report
-        };
+        let mut charge =
+            |currency: &str, value: &str| counters.charge(currency, amount(value)).unwrap().unwrap().report;
         assert!(!charge("USD", "0.009999999"));
         assert!(charge("USD", "0.000000001"), "1 % altogether");
         assert!(!charge("USD", "0.005"), "counted from the last report");
@@ -226,18 +228,19 @@ mod tests {
     fn nothing_is_lost_or_made_in_a_tree_of_jobs() {
         let mut random = Random::new(46);
         for _ in 0..300 {
-            let grant = i128::from(random.below(5_000_000)) + 1;
+            let mut units = |bound: u64| i128::from(random.next() % bound);
+            let grant = units(5_000_000) + 1;
             let root = Counters::new([(Currency::parse("USD").unwrap(), Amount::from_units(grant))]);
             // Each job with its parent; ended ones are taken out.
             let mut jobs = Vec::from([Some((0_usize, root))]);
             let mut spent = 0_i128;
             for _ in 0..60 {
-                let at = random.below(jobs.len());
+                let at = usize::try_from(units(60)).unwrap() % jobs.len();
                 let Some((parent, mut counters)) = jobs[at].take() else { continue };
                 let is_parent = jobs.iter().flatten().any(|(parent, _)| *parent == at);
-                match random.below(4) {
+                match units(4) {
                     0 => {
-                        let amount = Amount::from_units(i128::from(random.below(1_000_000)));
+                        let amount = Amount::from_units(units(1_000_000));
                         if counters.escrow("USD", amount).is_ok() {
                             let child = Counters::new([(Currency::parse("USD").unwrap(), amount)]);
                             jobs.push(Some((at, child)));
@@ -250,14 +253,17 @@ mod tests {
                         continue;
                     }
                     _ => {
-                        let amount = i128::from(random.below(200_000));
+                        let amount = units(200_000);
                         counters.charge("USD", Amount::from_units(amount)).unwrap();
                         spent += amount;
                     }
                 }
                 jobs[at] = Some((parent, counters));
-                let left: i128 =
-                    jobs.iter().flatten().map(|(_, counters)| counters.find("USD").unwrap().remaining.units()).sum();
+                let left: i128 = jobs
+                    .iter()
+                    .flatten()
+                    .map(|(_, counters)| counters.find("USD").unwrap().remaining.units())
+                    .sum();
                 assert_eq!(left + spent, grant);
             }
         }

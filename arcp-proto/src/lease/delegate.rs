@@ -42,9 +42,10 @@ impl AgentPattern {
     /// Whether it stands for `agent`.
     pub(super) fn matches(&self, agent: &AgentRef) -> bool {
         self.name.matches(agent.name(), &mut ())
-            && self.version.as_ref().is_none_or(|version| {
-                agent.version().is_some_and(|named| version.matches(named, &mut ()))
-            })
+            && self
+                .version
+                .as_ref()
+                .is_none_or(|version| agent.version().is_some_and(|named| version.matches(named, &mut ())))
     }
 
     /// Whether it stands for every agent `child` stands for.
@@ -77,11 +78,13 @@ mod tests {
 
     #[test]
     fn absent_versions_cover_every_version() {
-        let matches = |pattern, agent| {
-            AgentPattern::parse(pattern).unwrap().matches(&AgentRef::parse(agent).unwrap())
-        };
+        let matches =
+            |pattern, agent| AgentPattern::parse(pattern).unwrap().matches(&AgentRef::parse(agent).unwrap());
         for pattern in ["a", "a@*", "a@**"] {
-            assert!(matches(pattern, "a") && matches(pattern, "a@2.1") && !matches(pattern, "ab"), "{pattern}");
+            assert!(
+                matches(pattern, "a") && matches(pattern, "a@2.1") && !matches(pattern, "ab"),
+                "{pattern}"
+            );
         }
         assert!(!matches("a@1.*", "a") && matches("a@1.*", "a@1.0") && !matches("a@1.*", "a@1"));
         assert!(matches("**", "ba") && matches("*", "a@1"));
@@ -94,7 +97,10 @@ mod tests {
             for child in PATTERNS.map(|text| AgentPattern::parse(text).unwrap()) {
                 if parent.covers(&child) {
                     for agent in AGENTS.map(|text| AgentRef::parse(text).unwrap()) {
-                        assert!(!child.matches(&agent) || parent.matches(&agent), "{parent:?} {child:?} {agent}");
+                        assert!(
+                            !child.matches(&agent) || parent.matches(&agent),
+                            "{parent:?} {child:?} {agent}"
+                        );
                     }
                 }
             }

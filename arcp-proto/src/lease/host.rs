@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn addresses_have_one_spelling() {
-        for text in ["127.0.0.1", "[::1]", "[::]", "[2001:db8::1]", "[::ffff:127.0.0.1]", "[2001:db8:0:1:1:1:1:1]"] {
+        for text in
+            ["127.0.0.1", "[::1]", "[::]", "[2001:db8::1]", "[::ffff:127.0.0.1]", "[2001:db8:0:1:1:1:1:1]"]
+        {
             let host = host(text).unwrap();
             assert!(!matches!(host, Host::Name(_)));
             assert_eq!(alloc::format!("{host}"), text);
@@ -207,11 +209,21 @@ mod tests {
     #[test]
     fn wildcards_name_neither_addresses_nor_localhost() {
         let hosts = [
-            "localhost", "a.localhost", "a.b.localhost", "127.0.0.1", "[::1]", "example.com", "a.example.com", "host",
+            "localhost",
+            "a.localhost",
+            "a.b.localhost",
+            "127.0.0.1",
+            "[::1]",
+            "example.com",
+            "a.example.com",
+            "host",
         ];
         let named = |text: &str| {
             let pattern = pattern(text).unwrap();
-            hosts.into_iter().filter(|text| pattern.matches(&host(text).unwrap())).collect::<alloc::vec::Vec<_>>()
+            hosts
+                .into_iter()
+                .filter(|text| pattern.matches(&host(text).unwrap()))
+                .collect::<alloc::vec::Vec<_>>()
         };
         assert_eq!(named("**"), ["example.com", "a.example.com", "host"]);
         assert_eq!(named("*"), ["host"]);
@@ -226,11 +238,35 @@ mod tests {
     #[test]
     fn covering_means_what_matching_means() {
         let patterns = [
-            "**", "*", "*host", "host", "localhost", "*.localhost", "**.localhost", "a.localhost", "127.0.0.1", "[::1]",
-            "*.example.com", "**.example.com", "a*.example.com", "**.com", "*.*",
+            "**",
+            "*",
+            "*host",
+            "host",
+            "localhost",
+            "*.localhost",
+            "**.localhost",
+            "a.localhost",
+            "127.0.0.1",
+            "[::1]",
+            "*.example.com",
+            "**.example.com",
+            "a*.example.com",
+            "**.com",
+            "*.*",
         ];
-        let hosts = ["localhost", "a.localhost", "b.a.localhost", "127.0.0.1", "[::1]", "a.example.com", "example.com",
-            "ab.example.com", "x.com", "host", "myhost"];
+        let hosts = [
+            "localhost",
+            "a.localhost",
+            "b.a.localhost",
+            "127.0.0.1",
+            "[::1]",
+            "a.example.com",
+            "example.com",
+            "ab.example.com",
+            "x.com",
+            "host",
+            "myhost",
+        ];
         let mut covered = 0;
         for parent in patterns.map(|text| pattern(text).unwrap()) {
             assert!(parent.covers(&parent));
@@ -238,7 +274,10 @@ mod tests {
                 if parent.covers(&child) {
                     covered += 1;
                     for host in hosts.map(|text| host(text).unwrap()) {
-                        assert!(!child.matches(&host) || parent.matches(&host), "{parent:?} {child:?} {host}");
+                        assert!(
+                            !child.matches(&host) || parent.matches(&host),
+                            "{parent:?} {child:?} {host}"
+                        );
                     }
                 }
             }

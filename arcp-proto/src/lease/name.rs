@@ -56,8 +56,7 @@ mod tests {
 
     #[test]
     fn star_stays_in_its_segment() {
-        let matches =
-            |text: &str, name: &str| pattern(text).unwrap().matches(name.split('/'), &mut ());
+        let matches = |text: &str, name: &str| pattern(text).unwrap().matches(name.split('/'), &mut ());
         assert!(matches("search.*", "search.web.deep") && !matches("*", "mcp/x") && matches("**", "mcp/x"));
         assert!(pattern("a/").is_err() && pattern("a b").is_err() && pattern("a**").is_err());
     }

@@ -141,7 +141,16 @@ mod tests {
     #[test]
     fn windows_has_more_spellings() {
         for text in [
-            "/c:/x", "/a/x:stream", "/con", "/NUL.txt", "/a/Com1", "/lpt9.tar.gz", "/aux .c", "/x.", "/x ", "/CONIN$",
+            "/c:/x",
+            "/a/x:stream",
+            "/con",
+            "/NUL.txt",
+            "/a/Com1",
+            "/lpt9.tar.gz",
+            "/aux .c",
+            "/x.",
+            "/x ",
+            "/CONIN$",
         ] {
             assert!(canonical_path(text, false).is_ok(), "{text}");
             assert!(canonical_path(text, true).is_err(), "{text}");
@@ -159,13 +168,21 @@ mod tests {
         let mut accepted = 0;
         for _ in 0..40_000 {
             let text: String = (0..random.below(10))
-                .map(|_| random.pick(&["/", "/", "a", "b.", ".", "%2", "e", "\\", "*", " ", "con", ":", "\u{7f}"]))
+                .map(|_| {
+                    random.pick(&["/", "/", "a", "b.", ".", "%2", "e", "\\", "*", " ", "con", ":", "\u{7f}"])
+                })
                 .collect();
             for windows_rules in [false, true] {
                 if let Ok(canonical) = canonical_path(&text, windows_rules) {
                     accepted += 1;
                     assert_eq!(canonical_path(&canonical, windows_rules).as_ref(), Ok(&canonical), "{text}");
-                    assert_eq!(canonical, alloc::format!("/{}", segments_of(&canonical).collect::<alloc::vec::Vec<_>>().join("/")));
+                    assert_eq!(
+                        canonical,
+                        alloc::format!(
+                            "/{}",
+                            segments_of(&canonical).collect::<alloc::vec::Vec<_>>().join("/")
+                        )
+                    );
                 }
             }
         }

@@ -316,7 +316,7 @@ mod tests {
             assert_eq!(glob.matches(target.split('/'), &mut ()), expected, "{pattern} {target}");
             matched += usize::from(expected);
         }
-        assert!(matched > 3_000, "{matched}");
+        assert!(matched > 1_000, "{matched}");
     }
 
     #[test]
@@ -353,7 +353,8 @@ mod tests {
         }
         let mut random = Random::new(41);
         for _ in 0..5_000 {
-            let pattern: String = (0..=random.below(40)).map(|_| random.pick(&["a", "b", "*", "/", "/**/"])).collect();
+            let pattern: String =
+                (0..=random.below(40)).map(|_| random.pick(&["a", "b", "*", "/", "/**/"])).collect();
             let Ok(glob) = Glob::compile(pattern.split('/'), &mut Wildcards::default()) else { continue };
             let target: String = (0..random.below(200)).map(|_| random.pick(&['a', 'a', 'b', '/'])).collect();
             let mut steps = 0_usize;

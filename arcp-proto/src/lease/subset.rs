@@ -52,8 +52,11 @@ mod tests {
         let mut all = Vec::new();
         let mut last = Vec::from([String::new()]);
         for _ in 0..most {
-            last = last.iter().flat_map(|text| tokens.iter().map(move |token| text.clone() + token)).collect();
-            all.extend(last.iter().filter(|text| split(text).body.split('/').all(|s| !s.is_empty())).cloned());
+            last =
+                last.iter().flat_map(|text| tokens.iter().map(move |token| text.clone() + token)).collect();
+            all.extend(
+                last.iter().filter(|text| split(text).body.split('/').all(|s| !s.is_empty())).cloned(),
+            );
         }
         all.sort();
         all.dedup();
@@ -100,19 +103,18 @@ mod tests {
         for (parent, (parent_text, parent_rooted, parent_glob)) in patterns.iter().enumerate() {
             for (child, (child_text, child_rooted, child_glob)) in patterns.iter().enumerate() {
                 let covers = parent_rooted == child_rooted && parent_glob.covers(child_glob);
-                let holds = languages[child].iter().zip(&languages[parent]).all(|(c, p)| c & !p == 0)
-                    && (names_root[parent] || !names_root[child]);
+                let holds = languages[child].iter().zip(&languages[parent]).all(|(c, p)| c & !p == 0);
                 included += u32::from(holds);
                 proved += u32::from(holds && covers);
-                if covers && !holds {
+                if covers && !(holds && (names_root[parent] || !names_root[child])) {
                     unsound += 1;
                     println!("unsound: {child_text} is not within {parent_text}");
                 }
             }
         }
-        let share = f64::from(proved) / f64::from(included) * 100.0;
+        let share = f64::from(proved) * 100.0 / f64::from(included);
         println!(
-            "{} patterns, {} strings, {} pairs: {unsound} unsound; {proved} of {included} true inclusions proved, {share:.2} %",
+            "{} patterns, {} strings, {} pairs: {unsound} unsound; {proved} of {included} true inclusions proved, {share:.3} %",
             patterns.len(),
             strings.len(),
             patterns.len() * patterns.len(),
@@ -168,7 +170,11 @@ mod tests {
             ("*/**", "**/x", false),
             ("**", "**", true),
         ] {
-            assert_eq!(compile(parent).unwrap().covers(&compile(child).unwrap()), expected, "{parent} {child}");
+            assert_eq!(
+                compile(parent).unwrap().covers(&compile(child).unwrap()),
+                expected,
+                "{parent} {child}"
+            );
         }
     }
 }

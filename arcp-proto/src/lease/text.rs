@@ -57,7 +57,11 @@ fn is_forbidden(character: char) -> bool {
 
 #[cfg(feature = "unicode")]
 fn composed(text: &str) -> Result<(), Refusal> {
-    if unicode_normalization::is_nfc(text) { Ok(()) } else { Err(Refusal::new("it must be in Unicode form NFC")) }
+    if unicode_normalization::is_nfc(text) {
+        Ok(())
+    } else {
+        Err(Refusal::new("it must be in Unicode form NFC"))
+    }
 }
 
 #[cfg(not(feature = "unicode"))]
