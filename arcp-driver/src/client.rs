@@ -4,6 +4,7 @@ mod connector;
 mod driver;
 mod follow;
 mod line;
+mod list;
 mod request;
 mod view;
 
@@ -22,6 +23,7 @@ use crate::timer::Timer;
 
 pub use connector::Connector;
 pub use driver::Driver;
+pub use list::JobList;
 pub use request::{Cancel, Pending, Submit, Subscribe};
 pub use view::{SessionEvent, SessionEvents, SessionState};
 
@@ -109,6 +111,18 @@ impl Client {
     /// Follows a job that was submitted elsewhere. Resolves to a [`Watch`](crate::Watch).
     pub fn subscribe(&self, job: &JobId) -> Subscribe<'_> {
         Subscribe::new(self, job.clone())
+    }
+
+    /// Asks the runtime to cancel a job of this client's principal that no living session owns: one that another session
+    /// submitted can be cancelled here once that session is over (D-21). See [`Job::cancel`](crate::Job::cancel) for one
+    /// that was submitted here.
+    pub fn cancel(&self, job: &JobId) -> Cancel<'_> {
+        Cancel::new(&self.link, job.clone())
+    }
+
+    /// Lists jobs of this client's principal, newest first, whichever session they were submitted in.
+    pub fn jobs(&self) -> JobList {
+        JobList::new(self.link.clone())
     }
 
     /// Waits until the session is open.

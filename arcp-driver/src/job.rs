@@ -51,8 +51,8 @@ impl Job {
     /// The next event; `None` once the job, or the session, is over.
     ///
     /// # Errors
-    /// [`JobError::Unreadable`] for an event that cannot be read, [`JobError::Lost`] where events are missing; the stream
-    /// goes on behind both. [`JobError::Closed`] when the session is over.
+    /// [`JobError::Unreadable`] for an event that cannot be read, [`JobError::Lost`] and [`JobError::Missing`] where events
+    /// are missing; the stream goes on behind them. [`JobError::Closed`] when the session is over.
     pub async fn next(&mut self) -> Option<Result<JobEvent, JobError>> {
         std::future::poll_fn(|cx| self.follow.poll_next(cx)).await
     }

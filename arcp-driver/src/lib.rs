@@ -130,17 +130,22 @@ pub use arcp_proto::wire::body::EventBody;
 pub use arcp_proto::wire::emission::ToolError;
 pub use arcp_proto::wire::event::{Emission, EventKind, LogLevel};
 pub use arcp_proto::wire::job::{Accepted, Cancelled, FinalStatus, Subscribed};
+pub use arcp_proto::wire::list::JobEntry;
 pub use arcp_proto::wire::number::NumberText;
 pub use arcp_proto::wire::peer::TransportKind;
 pub use arcp_proto::wire::session::ErrorPayload;
 pub use client::{
-    Cancel, Client, ClientError, Connector, Driver, Pending, SessionEvent, SessionEvents, SessionState, Submit, Subscribe,
+    Cancel, Client, ClientError, Connector, Driver, JobList, Pending, SessionEvent, SessionEvents,
+    SessionState, Submit, Subscribe,
 };
-pub use context::{Artifact, BytesStream, Emit, JobContext, Log, Metric, Progress, Quantity, Status, Stopping, TextStream};
+pub use context::{
+    Artifact, BytesStream, Emit, JobContext, Log, Metric, Progress, Quantity, Status, Stopping, TextStream,
+};
 pub use entropy::{NoEntropy, OsEntropy};
 pub use job::{Job, JobError, JobEvent, JobOutput, Watch};
 pub use runtime::{
-    BuildError, Endpoint, EndpointError, Runtime, RuntimeBuilder, RuntimeHandle, ShutDown, Task, Tasks, Verifier,
+    BuildError, Endpoint, EndpointError, Runtime, RuntimeBuilder, RuntimeHandle, ShutDown, Task, Tasks,
+    Verifier,
 };
 pub use store::{MemoryStore, Store};
 pub use timer::{SystemClock, Timer};
@@ -179,6 +184,10 @@ mod tests {
     ) {
         is_send(|| client.submit("agent").into_future());
         is_send(|| client.subscribe(id).into_future());
+        is_send(|| client.cancel(id).into_future());
+        is_send(|| client.jobs());
+        is_send(|| async { client.jobs().next().await });
+        is_send(|| client.jobs().all());
         is_send(|| client.connected());
         is_send(|| client.close());
         is_send(|| runtime.shut_down());
@@ -213,6 +222,7 @@ mod tests {
         fn moves<T: Send + 'static>() {}
         moves::<Job>();
         moves::<Watch>();
+        moves::<JobList>();
         moves::<Tasks>();
         moves::<Task>();
         moves::<MemoryTransport>();

@@ -180,7 +180,7 @@ pub struct ClientConfig {
     pub welcome_timeout: Duration,
     /// How long to wait for the answer to a submit before it is sent again with its key. Default 30 s.
     pub submit_timeout: Duration,
-    /// How long to wait for the answer to a cancel or subscribe. Default 10 s.
+    /// How long to wait for the answer to a cancel, subscribe or list. Default 10 s.
     pub request_timeout: Duration,
     /// How long to wait for the runtime's part of a goodbye. Default 1 s.
     pub close_timeout: Duration,

@@ -73,6 +73,7 @@ impl Features {
     pub const SUPPORTED: Self = Self::NONE
         .with(Feature::Heartbeat)
         .with(Feature::Ack)
+        .with(Feature::ListJobs)
         .with(Feature::Subscribe)
         .with(Feature::Progress)
         .with(Feature::ResultChunk)

@@ -15,6 +15,7 @@ use arcp_proto::entropy::Entropy;
 use arcp_proto::id::JobId;
 use arcp_proto::time::{Instant, Now};
 use arcp_proto::wire::job::{Accepted, Cancelled, FinalStatus, Subscribed};
+use arcp_proto::wire::list as wire;
 
 use super::connector::Connector;
 use super::follow::{Feed, Jobs, News, Taken, Unfollowed};
@@ -49,6 +50,7 @@ pub struct Driver<C: Connector, T> {
     submits: HashMap<RequestId, Reply<Job>>,
     subscribes: HashMap<RequestId, Subscribing>,
     cancels: HashMap<RequestId, Reply<Cancelled>>,
+    lists: HashMap<RequestId, Reply<Box<wire::Jobs>>>,
     jobs: Jobs,
     over: Option<ClosedReason>,
 }
@@ -85,6 +87,7 @@ impl<C: Connector, T: Timer> Driver<C, T> {
             submits: HashMap::new(),
             subscribes: HashMap::new(),
             cancels: HashMap::new(),
+            lists: HashMap::new(),
             jobs: Jobs::default(),
             over: None,
         }
@@ -157,6 +160,16 @@ impl<C: Connector, T: Timer> Driver<C, T> {
                 Ok(request) => drop(self.cancels.insert(request, reply)),
                 Err(misuse) => answer(reply, Err(misuse.into())),
             },
+            Command::List(query, reply) => {
+                // Whoever gave it up needs no answer.
+                if reply.is_canceled() {
+                    return;
+                }
+                match self.core.list_jobs(now, *query) {
+                    Ok(request) => drop(self.lists.insert(request, reply)),
+                    Err(misuse) => answer(reply, Err(misuse.into())),
+                }
+            }
             Command::Taken(taken) => self.take(now, &taken),
             Command::Drop(job, follower) => match self.jobs.unfollow(&job, follower) {
                 Some((job, Unfollowed::Submitted)) => self.core.abandon(now, &job),
@@ -220,10 +233,16 @@ impl<C: Connector, T: Timer> Driver<C, T> {
                 }
             }
             ClientEvent::Subscribed { request, job, subscribed } => self.subscribed(request, job, subscribed),
+            ClientEvent::Jobs { request, page } => {
+                if let Some(reply) = self.lists.remove(&request) {
+                    answer(reply, Ok(page));
+                }
+            }
             ClientEvent::Gap { from, to } => {
                 self.view.tell(SessionEvent::Gap { from, to });
                 self.jobs.tell_all(&News::Lost { from, to });
             }
+            ClientEvent::JobGap { job, from, to } => self.jobs.tell(&job, News::Missing { from, to }),
             ClientEvent::RuntimeError(error) => self.view.tell(SessionEvent::RuntimeError(Arc::from(error))),
             ClientEvent::Closed(reason) => self.over = Some(reason),
             // What this layer does not show has no number to give back.
@@ -251,6 +270,8 @@ impl<C: Connector, T: Timer> Driver<C, T> {
         if let Some(reply) = self.submits.remove(&request) {
             answer(reply, Err(error.into()));
         } else if let Some(reply) = self.cancels.remove(&request) {
+            answer(reply, Err(error.into()));
+        } else if let Some(reply) = self.lists.remove(&request) {
             answer(reply, Err(error.into()));
         } else if let Some(Subscribing { job, feed, reply }) = self.subscribes.remove(&request) {
             let mut early = Taken::default();

@@ -29,6 +29,11 @@ pub(crate) enum News {
         from: u64,
         to: u64,
     },
+    /// Events of the job are lost.
+    Missing {
+        from: u64,
+        to: u64,
+    },
     Closed(Arc<ClosedReason>),
 }
 
@@ -206,7 +211,7 @@ impl Jobs {
         true
     }
 
-    fn tell(&mut self, id: &JobId, news: News) {
+    pub(super) fn tell(&mut self, id: &JobId, news: News) {
         if let Some(job) = self.jobs.get_mut(id) {
             Self::put(&mut self.fresh, id, job, news);
         }

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arcp_proto::client::{Submission, Subscription};
+use arcp_proto::client::{ListQuery, Submission, Subscription};
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::JobId;
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::job::Cancelled;
+use arcp_proto::wire::list::Jobs;
 use futures_channel::oneshot;
 use serde::Serialize;
 
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Submit(Box<Submission>, Reply<Job>),
     Subscribe(JobId, Subscription, Reply<Watch>),
     Cancel(JobId, Option<String>, Reply<Cancelled>),
+    List(Box<ListQuery>, Reply<Box<Jobs>>),
     /// The application has these events.
     Taken(Taken),
     /// The application wants no more of a job.
@@ -184,7 +186,7 @@ impl IntoFuture for Subscribe<'_> {
     }
 }
 
-/// A cancel; made by [`Job::cancel`] and sent when awaited.
+/// A cancel; made by [`Job::cancel`] or [`Client::cancel`] and sent when awaited.
 #[must_use = "nothing is cancelled unless this is awaited"]
 pub struct Cancel<'a> {
     link: &'a Link,

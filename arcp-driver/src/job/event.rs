@@ -115,6 +115,14 @@ pub enum JobError {
         /// The last missing number.
         to: u64,
     },
+    /// Events of this job are missing: the session was lost, and the runtime's history no longer reaches back so far.
+    #[error("the events at the positions {from} to {to} of the job are lost")]
+    Missing {
+        /// The first missing position.
+        from: u64,
+        /// The last missing position.
+        to: u64,
+    },
     /// The streamed result cannot be used.
     #[error("the result cannot be used: {0}")]
     Result(#[from] ResultFault),

@@ -121,6 +121,7 @@ impl Follow {
                 None
             }
             News::Lost { from, to } => Some(Err(JobError::Lost { from, to })),
+            News::Missing { from, to } => Some(Err(JobError::Missing { from, to })),
             News::Closed(reason) => {
                 self.end = Some(End::Closed(reason.clone()));
                 Some(Err(JobError::Closed(reason)))

@@ -156,7 +156,7 @@ impl ClientEndpoint {
         }
     }
 
-    fn refuse_after_end(&self) -> Result<(), ApiMisuse> {
+    pub(super) fn refuse_after_end(&self) -> Result<(), ApiMisuse> {
         match &self.phase {
             Phase::Closed => Err(ApiMisuse::SessionClosed),
             Phase::Active(active) if active.leaving.is_some() => Err(ApiMisuse::SessionClosed),

@@ -8,6 +8,7 @@ use crate::client::jobs::{HeldEvent, Job, Submitted};
 use crate::client::output::{ClientEvent, RequestError, RequestId};
 use crate::client::requests::{Ask, Kind, Subscription};
 use crate::error::ErrorCode;
+use crate::feature::Feature;
 use crate::id::JobId;
 use crate::time::Now;
 use crate::wire::Envelope;
@@ -72,7 +73,11 @@ impl ClientEndpoint {
                 return self.hold(id, is_numbered, bytes, news);
             }
         }
+        // Only a session that takes every kind sees every position.
+        let takes = |feature| self.session.as_ref().is_some_and(|session| session.features.has(feature));
+        let sees_all = takes(Feature::Progress) && takes(Feature::ResultChunk);
         let Some(job) = self.jobs.find_mut(&named) else { return false };
+        let jump = job.jump(pos).filter(|_| sees_all && !job.abandoned);
         // An end is handed on whatever position it claims: without it the application would wait for ever.
         let is_wanted = !job.abandoned && (job.is_new(pos) || ends);
         let (id, index) = (job.id.clone(), job.index);
@@ -81,6 +86,9 @@ impl ClientEndpoint {
                 self.job_ended(&id, None);
             }
             return false;
+        }
+        if let Some((from, to)) = jump {
+            self.event(ClientEvent::JobGap { job: id.clone(), from, to });
         }
         let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
         if let News::End(ended) = &news {
@@ -171,7 +179,7 @@ impl ClientEndpoint {
             Ask::Submit { submit, trace, again } => {
                 Some((Submitted { request, submit: submit.clone(), trace: *trace }, again.clone()))
             }
-            Ask::Cancel { .. } | Ask::Subscribe { .. } => None,
+            Ask::Cancel { .. } | Ask::Subscribe { .. } | Ask::List(_) => None,
         });
         match submit {
             Some((submitted, again)) => {
@@ -250,7 +258,7 @@ impl ClientEndpoint {
             .or_else(|| self.guessed_request(envelope, &[Kind::Subscribe], &[Kind::Subscribe], named, None));
         let asked = request.and_then(|request| match self.requests.get(request)? {
             Ask::Subscribe { job, again, asks_rest, .. } => Some((request, job.clone(), *again, *asks_rest)),
-            Ask::Submit { .. } | Ask::Cancel { .. } => None,
+            Ask::Submit { .. } | Ask::Cancel { .. } | Ask::List(_) => None,
         });
         let Some((request, job, again, asks_rest)) = asked else {
             self.ignored += 1;
@@ -330,7 +338,7 @@ impl ClientEndpoint {
                 }
                 self.event(ClientEvent::Rejected { request, error });
             }
-            Some(Ask::Submit { again: None, .. } | Ask::Cancel { .. }) => {
+            Some(Ask::Submit { again: None, .. } | Ask::Cancel { .. } | Ask::List(_)) => {
                 self.event(ClientEvent::Rejected { request, error });
             }
         }

@@ -49,6 +49,8 @@ pub(super) struct Job {
     pub(super) abandoned: bool,
     /// It was submitted again to a new session, which has not answered yet.
     pub(super) resubmitting: bool,
+    /// Another session took the place of the one it was followed in, and no new event of it has come since.
+    reattached: bool,
 }
 
 /// What it takes to submit a job again.
@@ -207,6 +209,9 @@ impl Jobs {
     pub(super) fn start_over(&mut self) {
         self.live.retain(|_, job| !job.abandoned && !job.is_other);
         self.unwanted.clear();
+        for job in self.live.values_mut() {
+            job.reattached = true;
+        }
         for subscribed in self.live.values_mut().filter_map(|job| job.subscribed.as_mut()) {
             subscribed.is_confirmed = false;
         }
@@ -235,12 +240,24 @@ impl Job {
             is_other: false,
             abandoned: false,
             resubmitting: false,
+            reattached: false,
         }
     }
 
     /// Neither submitted nor subscribed to here.
     pub(super) const fn is_other(&self) -> bool {
         self.is_other
+    }
+
+    /// The positions that another session's history no longer has, between the last one handed on and this one.
+    pub(super) const fn jump(&mut self, pos: Option<u64>) -> Option<(u64, u64)> {
+        match pos {
+            Some(pos) if self.reattached && pos > self.pos => {
+                self.reattached = false;
+                if self.pos > 0 && pos > self.pos + 1 { Some((self.pos + 1, pos - 1)) } else { None }
+            }
+            _ => None,
+        }
     }
 
     /// Whether an event at this position is one the application has not had (D-105), which it then has.

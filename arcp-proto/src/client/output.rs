@@ -12,9 +12,10 @@ use crate::id::{JobId, SessionId};
 use crate::secret::Secret;
 use crate::wire::event::EventPayload;
 use crate::wire::job::{Accepted, Cancelled, Ended, Subscribed};
+use crate::wire::list::Jobs;
 use crate::wire::session::ErrorPayload;
 
-/// Names a request of the application: a submit, cancel or subscribe. Rises from request to request; survives
+/// Names a request of the application: a submit, cancel, subscribe or list. Rises from request to request; survives
 /// reconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(crate) u64);
@@ -73,7 +74,7 @@ pub enum ClientEvent {
         /// What the runtime said of it.
         accepted: Box<Accepted>,
     },
-    /// A submit, cancel or subscribe was refused, or not answered in time.
+    /// A submit, cancel, subscribe or list was refused, or not answered in time.
     Rejected {
         /// The request.
         request: RequestId,
@@ -126,11 +127,29 @@ pub enum ClientEvent {
         /// What the runtime said of it.
         subscribed: Box<Subscribed>,
     },
+    /// A page of jobs.
+    Jobs {
+        /// The list.
+        request: RequestId,
+        /// The jobs, newest first, and where the next page begins; `None` on the last one. A page may be short, even
+        /// empty, and have a next one.
+        page: Box<Jobs>,
+    },
     /// Numbers are missing and stayed missing after a resume; the stream goes on behind them (protocol §4.2).
     Gap {
         /// The first missing number, as in [`ClientEvent::JobEvent`].
         from: u64,
         /// The last missing number.
+        to: u64,
+    },
+    /// Events of a job are missing between the last one handed on and the next: the session could not be continued, and
+    /// the runtime's history of the job no longer reaches back so far.
+    JobGap {
+        /// The job.
+        job: JobId,
+        /// The first missing position.
+        from: u64,
+        /// The last missing position.
         to: u64,
     },
     /// An error that answers no request and ends nothing.

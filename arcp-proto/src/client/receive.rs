@@ -18,7 +18,10 @@ use crate::wire::{Envelope, EventSeq};
 /// Pings answered in a second (protocol §9).
 const PINGS_PER_SECOND: u32 = 10;
 const SECOND_MICROS: u64 = 1_000_000;
-pub(super) const ANY: &[Kind] = &[Kind::Submit, Kind::Cancel, Kind::Subscribe];
+/// What an error about a job may refuse.
+const OF_JOBS: &[Kind] = &[Kind::Submit, Kind::Cancel, Kind::Subscribe];
+/// What an error of the session may refuse.
+const ANY: &[Kind] = &[Kind::Submit, Kind::Cancel, Kind::Subscribe, Kind::List];
 
 impl ClientEndpoint {
     /// A frame behind the welcome. `bytes` is its size.
@@ -59,6 +62,7 @@ impl ClientEndpoint {
                     "job.accepted" => self.on_accepted(now, envelope),
                     "job.cancelled" => self.on_cancelled(envelope),
                     "job.subscribed" => self.on_subscribed(now, envelope),
+                    "session.jobs" => self.on_jobs(envelope),
                     "session.ping" => self.answer_ping(now, envelope),
                     "session.pong" => {}
                     "session.error" => self.on_session_error(now, envelope),
@@ -159,7 +163,7 @@ impl ClientEndpoint {
         let is_live = job.is_some_and(|job| self.jobs.find(job).is_some() || self.jobs.is_held(job));
         let of_job = &[Kind::Cancel, Kind::Subscribe];
         if !is_live {
-            return self.guessed_request(envelope, ANY, of_job, job, Some(code));
+            return self.guessed_request(envelope, OF_JOBS, of_job, job, Some(code));
         }
         let ends = envelope.payload.present("final_status").is_some()
             || matches!(code, ErrorCode::Cancelled | ErrorCode::Timeout);

@@ -14,6 +14,7 @@ use crate::time::Instant;
 use crate::trace::TraceId;
 use crate::wire::RawJson;
 use crate::wire::job::Submit;
+use crate::wire::list::ListJobs;
 
 /// Envelope ids under which one request is still recognised. A runtime may answer any of them after a reconnect.
 const REMEMBERED_IDS: usize = 8;
@@ -131,6 +132,8 @@ pub(super) enum Ask {
     /// A job to follow. `again`: the application was told already. `asks_rest`: it is asked a second time because it
     /// was not certain whether anything follows; at least the end does.
     Subscribe { job: JobId, start: Subscription, again: bool, asks_rest: bool },
+    /// A page of jobs.
+    List(Box<ListJobs>),
 }
 
 impl Ask {
@@ -139,13 +142,14 @@ impl Ask {
             Self::Submit { .. } => Kind::Submit,
             Self::Cancel { .. } => Kind::Cancel,
             Self::Subscribe { .. } => Kind::Subscribe,
+            Self::List(_) => Kind::List,
         }
     }
 
     /// The job a request names.
     fn job(&self) -> Option<&JobId> {
         match self {
-            Self::Submit { .. } => None,
+            Self::Submit { .. } | Self::List(_) => None,
             Self::Cancel { job, .. } | Self::Subscribe { job, .. } => Some(job),
         }
     }
@@ -156,6 +160,7 @@ pub(super) enum Kind {
     Submit,
     Cancel,
     Subscribe,
+    List,
 }
 
 /// A request without an answer.
@@ -192,7 +197,7 @@ impl Requests {
         match ask.kind() {
             Kind::Submit => self.submits_open += 1,
             Kind::Cancel => self.cancels_open += 1,
-            Kind::Subscribe => {}
+            Kind::Subscribe | Kind::List => {}
         }
         self.wait(id, ask.kind());
         self.open.insert(id, Request { ask, ids: Vec::new(), is_sent: false, deadline: None });
@@ -281,7 +286,7 @@ impl Requests {
         match request.ask.kind() {
             Kind::Submit => self.submits_open -= 1,
             Kind::Cancel => self.cancels_open -= 1,
-            Kind::Subscribe => {}
+            Kind::Subscribe | Kind::List => {}
         }
         for envelope in &request.ids {
             self.by_envelope.remove(envelope);
@@ -370,7 +375,7 @@ impl Requests {
     fn wait(&mut self, id: RequestId, kind: Kind) {
         match kind {
             Kind::Submit => self.waiting_submits.insert(id),
-            Kind::Cancel | Kind::Subscribe => self.waiting.insert(id),
+            Kind::Cancel | Kind::Subscribe | Kind::List => self.waiting.insert(id),
         };
     }
 

@@ -84,6 +84,16 @@ impl ClientEndpoint {
                     .frame(now, "job.subscribe", session_id, about, |members| subscribe.write(members));
                 (self.config.request_timeout, frame)
             }
+            Ask::List(list) => {
+                if !session.features.has(Feature::ListJobs) {
+                    return self.reject(now, request, RequestError::Unsupported(Feature::ListJobs.as_str()));
+                }
+                let frame =
+                    self.mint.frame(now, "session.list_jobs", session_id, About::default(), |members| {
+                        list.write(members);
+                    });
+                (self.config.request_timeout, frame)
+            }
         };
         if frame.len() > limit {
             return self.reject(now, request, RequestError::TooLarge { bytes: frame.len(), limit });

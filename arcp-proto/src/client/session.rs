@@ -250,7 +250,7 @@ impl ClientEndpoint {
                         continue;
                     }
                 }
-                Ask::Submit { .. } | Ask::Cancel { .. } => {}
+                Ask::Submit { .. } | Ask::Cancel { .. } | Ask::List(_) => {}
             }
             self.requests.add(ask);
         }

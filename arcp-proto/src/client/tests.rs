@@ -2,6 +2,7 @@
 
 mod chaos;
 mod hostile;
+mod list;
 mod peer;
 mod replies;
 mod resume;

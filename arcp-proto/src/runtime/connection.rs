@@ -87,6 +87,11 @@ impl Connection {
         }
     }
 
+    /// Bytes of the frames ahead of events.
+    pub(crate) fn control_bytes(&self) -> usize {
+        self.control.iter().map(String::len).sum()
+    }
+
     pub(crate) const fn session(&self) -> Option<SessionHandle> {
         match &self.phase {
             Phase::Committing { session, .. } => Some(*session),

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use crate::error::Limit;
-use crate::runtime::job::Job;
+use crate::runtime::job::{Job, Standing};
 use crate::runtime::session::Strain;
 use crate::runtime::store::{Command, EventRecord, Record, Trim};
 use crate::runtime::{ConnectionId, Effect, JobHandle, RuntimeEndpoint, SessionHandle};
@@ -52,6 +52,7 @@ impl RuntimeEndpoint {
         // Origin numbers of a job always rise, also while nobody owns it (D-103).
         let origin = owner_seq.map_or(job.last_origin + 1, |seq| seq.max(job.last_origin + 1));
         job.last_origin = origin;
+        log.stands(handle, &mut job.mark, Standing { state: job.state, last_origin: origin });
         let is_end = matches!(event.content, Content::End(_));
         if is_end {
             // It outlives the history before it.

@@ -264,7 +264,8 @@ impl RuntimeEndpoint {
 
     pub(super) fn hello_is_late(&mut self, connection: ConnectionId) {
         if self.connections.get(connection).is_some_and(|state| matches!(state.phase, Phase::AwaitHello)) {
-            let error = WireError::invalid("no session.hello came in time");
+            // Slowness is nothing a client would have to change, so the code says that trying again may help.
+            let error = WireError::new(ErrorCode::InternalError, "no session.hello came in time");
             self.fail(connection, &error, CloseCode::Policy);
         }
     }

@@ -18,6 +18,10 @@ use crate::wire::event::{Content, LoggedEvent};
 /// many pages.
 const PAGE: PageLimit = PageLimit { events: if cfg!(test) { 16 } else { 256 }, bytes: 1 << 20 };
 
+/// Pages without anything new that a reader is given in a row before the store is taken to have lost what the job's row
+/// promises. One may come while a follow is taken back and begun again.
+const FRUITLESS_PAGES: u8 = 3;
+
 impl RuntimeEndpoint {
     /// Asks for the next page a session needs, if it needs one and has room for it. One is outstanding at a time.
     pub(super) fn read_on(&mut self, handle: SessionHandle) {
@@ -91,17 +95,34 @@ impl RuntimeEndpoint {
             (ReadingWhat::Window, StoreDone::Session(events)) if !events.is_empty() => {
                 self.refill(handle, events)
             }
-            (ReadingWhat::History(job), StoreDone::Job(page)) => self.history_read(handle, job, page),
-            // An empty page here would be a hole, and a failed one must not look like an empty one.
-            _ => {
-                if let Some(connection) = session.attached {
-                    let error = WireError::new(ErrorCode::InternalError, "stored events could not be read");
-                    self.fail(connection, &error, CloseCode::Fault);
+            (ReadingWhat::History(job), StoreDone::Job(page)) => {
+                let stood = self.standing(handle, job);
+                self.history_read(handle, job, page);
+                let stands_still = stood.is_some() && stood == self.standing(handle, job);
+                let Some(session) = self.sessions.get_mut(handle) else { return };
+                session.fruitless_pages = if stands_still { session.fruitless_pages + 1 } else { 0 };
+                if session.fruitless_pages >= FRUITLESS_PAGES {
+                    return self.fail_unreadable(handle);
                 }
-                return;
             }
+            // An empty page here would be a hole, and a failed one must not look like an empty one.
+            _ => return self.fail_unreadable(handle),
         }
         self.read_on(handle);
+    }
+
+    /// Where a follower stands in a job's history.
+    fn standing(&self, handle: SessionHandle, job: JobHandle) -> Option<Following> {
+        self.sessions.get(handle)?.follows.get(&job).map(|follow| follow.state.clone())
+    }
+
+    fn fail_unreadable(&mut self, handle: SessionHandle) {
+        let Some(session) = self.sessions.get_mut(handle) else { return };
+        session.fruitless_pages = 0;
+        if let Some(connection) = session.attached {
+            let error = WireError::new(ErrorCode::InternalError, "stored events could not be read");
+            self.fail(connection, &error, CloseCode::Fault);
+        }
     }
 
     fn refill(&mut self, handle: SessionHandle, events: Vec<Delivered>) {

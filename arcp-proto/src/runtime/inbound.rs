@@ -132,7 +132,7 @@ impl RuntimeEndpoint {
             Inbound::Ack => self.receive_ack(&request, &envelope),
             Inbound::Close => self.receive_close(&request, &envelope),
             Inbound::Bye => self.receive_bye(connection),
-            Inbound::ListJobs => self.refuse_feature(&request, Feature::ListJobs),
+            Inbound::ListJobs => self.receive_list_jobs(&request, &envelope),
             Inbound::Submit => self.receive_submit(&request, &envelope),
             Inbound::Cancel => self.receive_cancel(&request, &envelope),
             Inbound::Subscribe => self.receive_subscribe(&request, &envelope),

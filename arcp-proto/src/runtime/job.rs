@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::id::JobKey;
 use crate::replay::{Retention, RetentionLimit};
 use crate::runtime::SessionHandle;
-use crate::runtime::log::Position;
+use crate::runtime::log::{Mark, Position};
 use crate::runtime::output::StopReason;
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Tail;
@@ -102,6 +102,14 @@ pub(crate) enum Hold {
     History = 4,
 }
 
+/// How far a job is, as lists show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) state: JobState,
+    /// Origin number of its newest event; 0 before the first.
+    pub(crate) last_origin: u64,
+}
+
 /// How a streamed result is kept for a submitter that cannot read chunks (D-43).
 #[derive(Debug)]
 pub(crate) struct Collected {
@@ -137,6 +145,9 @@ pub(crate) struct Job {
     pub(crate) stopping: Option<StopReason>,
     pub(crate) grace_ends: Option<Instant>,
     pub(crate) last_origin: u64,
+    /// How far it is in the store; `None` until its acceptance is there.
+    pub(crate) committed: Option<Standing>,
+    pub(crate) mark: Mark,
     pub(crate) retention: Retention,
     pub(crate) live: SmallVec<[LiveFollower; 2]>,
     pub(crate) catching: Vec<SessionHandle>,
@@ -185,6 +196,8 @@ impl Job {
             stopping: None,
             grace_ends: None,
             last_origin: 0,
+            committed: None,
+            mark: Mark::default(),
             retention: Retention::new(0),
             live: SmallVec::new(),
             catching: Vec::new(),

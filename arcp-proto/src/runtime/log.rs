@@ -3,14 +3,20 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::runtime::SessionHandle;
+use smallvec::SmallVec;
+
+use crate::runtime::job::Standing;
 use crate::runtime::store::{Command, Record, StoreDone, StoreId};
+use crate::runtime::{JobHandle, SessionHandle};
 
 /// Names an append; rises from append to append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Position(u64);
 
-/// Where a session stands in the append that is being gathered.
+/// The jobs an append changes, each with where it stands then. Most appends are about one job.
+type Standings = SmallVec<[(JobHandle, Standing); 1]>;
+
+/// Where a session or a job stands in the append that is being gathered.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Mark {
     at: Position,
@@ -22,6 +28,8 @@ pub(crate) struct Mark {
 pub(crate) struct Committed<E> {
     /// The sessions that got numbers in it, each with its highest.
     pub(crate) sessions: Vec<(SessionHandle, u64)>,
+    /// The jobs that went on in it, each with where it stands after it.
+    pub(crate) jobs: Standings,
     /// What waited for it, in order.
     pub(crate) effects: Vec<E>,
 }
@@ -31,12 +39,19 @@ struct Append<E> {
     records: Vec<Record>,
     bytes: u64,
     sessions: Vec<(SessionHandle, u64)>,
+    jobs: Standings,
     effects: Vec<E>,
 }
 
 impl<E> Append<E> {
-    const fn new() -> Self {
-        Self { records: Vec::new(), bytes: 0, sessions: Vec::new(), effects: Vec::new() }
+    fn new() -> Self {
+        Self {
+            records: Vec::new(),
+            bytes: 0,
+            sessions: Vec::new(),
+            jobs: SmallVec::new(),
+            effects: Vec::new(),
+        }
     }
 }
 
@@ -85,7 +100,7 @@ pub(crate) struct Log<E> {
 }
 
 impl<E> Log<E> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             next_id: 1,
             open: Append::new(),
@@ -119,6 +134,16 @@ impl<E> Log<E> {
         } else {
             *mark = Mark { at: self.open_at, slot: self.open.sessions.len() };
             self.open.sessions.push((session, seq));
+        }
+    }
+
+    /// Notes where `job` stands once the open append is committed.
+    pub(crate) fn stands(&mut self, job: JobHandle, mark: &mut Mark, standing: Standing) {
+        if mark.at == self.open_at {
+            self.open.jobs[mark.slot].1 = standing;
+        } else {
+            *mark = Mark { at: self.open_at, slot: self.open.jobs.len() };
+            self.open.jobs.push((job, standing));
         }
     }
 
@@ -213,7 +238,8 @@ impl<E> Log<E> {
         let mut committed = Vec::new();
         while let Some(issued) = self.issued.pop_front_if(|issued| issued.state == State::Stored) {
             self.pending_bytes = self.pending_bytes.saturating_sub(issued.append.bytes);
-            committed.push(Committed { sessions: issued.append.sessions, effects: issued.append.effects });
+            let Append { sessions, jobs, effects, .. } = issued.append;
+            committed.push(Committed { sessions, jobs, effects });
         }
         Answer::Committed(committed)
     }
@@ -238,6 +264,7 @@ impl<E> Log<E> {
 mod tests {
     use super::*;
     use crate::id::{JobKey, Ulid};
+    use crate::runtime::JobState;
     use std::vec;
 
     fn record() -> Record {
@@ -332,5 +359,31 @@ mod tests {
         log.numbered(a, &mut mark_a, 3);
         let Answer::Committed(committed) = log.handle(id, StoreDone::Appended) else { panic!("committed") };
         assert_eq!(committed[0].sessions, [(a, 2), (b, 1)]);
+    }
+
+    #[test]
+    fn each_job_is_named_once_with_where_it_stands_last() {
+        let mut log: Log<u32> = Log::new();
+        let (a, b) = (JobHandle(1), JobHandle(2));
+        let (mut mark_a, mut mark_b) = (Mark::default(), Mark::default());
+        let at = |last_origin| Standing { state: JobState::Running, last_origin };
+        log.append(record(), 1);
+        log.stands(a, &mut mark_a, at(1));
+        log.stands(b, &mut mark_b, at(1));
+        log.stands(a, &mut mark_a, at(2));
+        log.stands(b, &mut mark_b, at(4));
+        let (first, _) = log.poll_command().unwrap();
+        log.append(record(), 1);
+        log.stands(a, &mut mark_a, at(3));
+        let (second, _) = log.poll_command().unwrap();
+        let Answer::Committed(committed) = log.handle(second, StoreDone::Appended) else {
+            panic!("committed")
+        };
+        assert!(committed.is_empty());
+        let Answer::Committed(committed) = log.handle(first, StoreDone::Appended) else {
+            panic!("committed")
+        };
+        assert_eq!(committed[0].jobs.as_slice(), [(a, at(2)), (b, at(4))]);
+        assert_eq!(committed[1].jobs.as_slice(), [(a, at(3))]);
     }
 }

@@ -9,13 +9,14 @@
 mod arena;
 mod cancel;
 mod connection;
+mod cursor;
 mod fanout;
 mod greeting;
 mod history;
 pub mod idempotency;
 mod inbound;
 mod job;
-
+mod list;
 mod log;
 mod output;
 mod pressure;
@@ -52,6 +53,7 @@ use crate::wire::delivery::Frame;
 use crate::wire::peer::TransportKind;
 use arena::Arena;
 use connection::{Connection, Phase};
+use cursor::CursorKey;
 use job::Job;
 use log::{Answer, Log};
 use principal::Principals;
@@ -66,6 +68,8 @@ pub use output::{
 pub use recovery::{Recovery, RecoveryError, Step};
 
 const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of replies that may wait before no further request is read: few requests make as much as a list does.
+const PAGES_AHEAD: usize = 1 << 20;
 
 /// Everything time can do to a runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +140,7 @@ enum Effect {
 pub struct RuntimeEndpoint {
     config: RuntimeConfig,
     entropy: Box<dyn Entropy + Send>,
+    cursors: CursorKey,
     now: Now,
     ids: IdSource,
     outputs: VecDeque<Output>,
@@ -167,9 +172,10 @@ pub struct RuntimeEndpoint {
 impl RuntimeEndpoint {
     /// A runtime with an empty store. To continue from a store, use [`Recovery`].
     #[must_use]
-    pub fn new(config: RuntimeConfig, entropy: Box<dyn Entropy + Send>, now: Now) -> Self {
+    pub fn new(config: RuntimeConfig, mut entropy: Box<dyn Entropy + Send>, now: Now) -> Self {
         Self {
             config,
+            cursors: CursorKey::new(&mut entropy),
             entropy,
             now,
             ids: IdSource::default(),
@@ -292,6 +298,11 @@ impl RuntimeEndpoint {
         match self.log.handle(id, done) {
             Answer::Committed(appends) => {
                 for append in appends {
+                    for (job, standing) in append.jobs {
+                        if let Some(job) = self.jobs.get_mut(job) {
+                            job.committed = Some(standing);
+                        }
+                    }
                     for (session, seq) in append.sessions {
                         self.numbers_committed(session, seq);
                     }
@@ -399,6 +410,7 @@ impl RuntimeEndpoint {
             // What a client asks for faster than it reads the answers waits in its own socket.
             Phase::Active(_) => {
                 connection.control.len() + connection.replies.len() < self.config.limits.control_queue / 2
+                    && connection.control_bytes() < PAGES_AHEAD
             }
             Phase::Closing => false,
         })

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::config::Limits;
+use crate::id::JobKey;
 use crate::runtime::{JobHandle, SessionHandle};
 use crate::time::Instant;
 
@@ -29,6 +30,8 @@ pub(crate) struct Principal {
     pub(crate) sessions: Vec<SessionHandle>,
     /// Dead sessions whose tokens are remembered, oldest first.
     pub(crate) tombstones: VecDeque<SessionHandle>,
+    /// Every job that is remembered, oldest first.
+    pub(crate) jobs: BTreeMap<JobKey, JobHandle>,
     pub(crate) unfinished_jobs: usize,
     pub(crate) running_jobs: usize,
     /// Accepted jobs that wait for a running one to end, first come first served.
@@ -77,6 +80,7 @@ impl Principals {
             name: Arc::clone(name),
             sessions: Vec::new(),
             tombstones: VecDeque::new(),
+            jobs: BTreeMap::new(),
             unfinished_jobs: 0,
             running_jobs: 0,
             queued: VecDeque::new(),

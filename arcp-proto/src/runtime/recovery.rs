@@ -12,7 +12,7 @@ use crate::error::{Details, ErrorCode, WireError};
 use crate::feature::Feature;
 use crate::id::{IdSource, Ulid};
 use crate::runtime::cancel::terminal_of;
-use crate::runtime::job::{Job, JobState, LiveFollower, NewJob};
+use crate::runtime::job::{Job, JobState, LiveFollower, NewJob, Standing};
 use crate::runtime::principal::KeyEntry;
 use crate::runtime::rows::{JobRow, Row, SessionRow};
 use crate::runtime::session::{Follow, Following, Session};
@@ -133,7 +133,7 @@ impl Recovery {
         self.complete = rows.is_empty();
         for row in rows {
             // Rows that do not rise are no answer to what was asked, and could go on for ever.
-            if self.next.is_some_and(|before| row.key() <= before) || !is_within_numbers(&row) {
+            if self.next.is_some_and(|before| row.key() <= before) || !is_sound(&row) {
                 return Err(RecoveryError::Unreadable);
             }
             self.next = Some(row.key());
@@ -237,6 +237,7 @@ impl RuntimeEndpoint {
             None => JobState::Pending,
         };
         let state = job.state;
+        job.committed = Some(Standing { state, last_origin });
         let last = positions.last();
         let holder = self.principals.at(principal);
         holder.buffered = holder.buffered.saturating_add(positions.total().total());
@@ -244,6 +245,7 @@ impl RuntimeEndpoint {
         let handle = self.jobs.insert(job);
         self.job_keys.insert(record.key, handle);
         let holder = self.principals.at(principal);
+        holder.jobs.insert(record.key, handle);
         if let Some(key) = record.idempotency_key {
             holder.keys.insert(key, KeyEntry { digest: record.digest, job: handle });
         }
@@ -319,15 +321,21 @@ impl RuntimeEndpoint {
     }
 }
 
-/// Whether the row holds no number that no runtime can have given (D-55).
-fn is_within_numbers(row: &Row) -> bool {
+/// Whether a runtime can have written the row: no number beyond the last one there is (D-55), no size that numbers
+/// cannot count, and an end that is where its log ends.
+fn is_sound(row: &Row) -> bool {
     match row {
-        Row::Session(row) => row.numbers.last() <= MAX_SEQ,
+        Row::Session(row) => {
+            let numbers = [row.numbers.last(), row.numbers.total().total(), row.record.epoch];
+            numbers.into_iter().all(|number| number <= MAX_SEQ)
+        }
         Row::Job(row) => {
             let followers = row.followers.iter();
             let followed = followers.map(|follower| follower.through.max(follower.first_seq.unwrap_or(0)));
-            let numbers = [row.positions.last(), row.last_origin, row.floor_origin];
+            let positions = &row.positions;
+            let numbers = [positions.last(), positions.total().total(), row.last_origin, row.floor_origin];
             numbers.into_iter().chain(followed).all(|number| number <= MAX_SEQ)
+                && row.end.is_none_or(|end| end.position == positions.last() && !positions.is_empty())
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::config::MAX_SEQ;
 use crate::error::{ApiMisuse, Details, ErrorCode, Limit, WireError};
 use crate::feature::Feature;
 use crate::id::{ResultKey, SessionKey};
-use crate::runtime::job::{Collected, JobEdge};
+use crate::runtime::job::{Collected, JobEdge, Standing};
 use crate::runtime::output::{AgentEnd, AgentFailure, Output, StartJob};
 use crate::runtime::store::{Command, Record, Trim};
 use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
@@ -285,8 +285,10 @@ impl RuntimeEndpoint {
             }
             let Some(next) = holder.queued.pop_front() else { return };
             holder.running_jobs += 1;
-            let Some(job) = self.jobs.get(next) else { continue };
+            let Some(job) = self.jobs.get_mut(next) else { continue };
             let position = self.log.append(Record::Started { job: job.key }, 64);
+            let standing = Standing { state: super::JobState::Running, last_origin: job.last_origin };
+            self.log.stands(next, &mut job.mark, standing);
             self.run_after(position, Effect::Start(next));
         }
     }
@@ -302,6 +304,7 @@ impl RuntimeEndpoint {
         self.job_keys.remove(&job.key);
         let holder = self.principals.at(job.principal);
         holder.finished.retain(|finished| *finished != handle);
+        holder.jobs.remove(&job.key);
         holder.buffered = holder.buffered.saturating_sub(job.retention.total().total());
         if let Some(key) = &job.idempotency_key {
             holder.keys.remove(key);

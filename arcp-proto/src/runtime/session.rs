@@ -125,6 +125,8 @@ pub(crate) struct Session {
     pub(crate) unconfirmed: Vec<(JobHandle, Option<u64>)>,
     pub(crate) requests: RequestMemory,
     pub(crate) reading: Option<Reading>,
+    /// How many pages of history in a row brought nothing.
+    pub(crate) fruitless_pages: u8,
     /// Followers that read history, in the order in which they get pages.
     pub(crate) catching: VecDeque<JobHandle>,
     pub(crate) pressure: Pressure,
@@ -168,6 +170,7 @@ impl Session {
             unconfirmed: Vec::new(),
             requests: RequestMemory::default(),
             reading: None,
+            fruitless_pages: 0,
             catching: VecDeque::new(),
             pressure: Pressure::None,
             lag_told: false,

@@ -8,7 +8,7 @@ use crate::agent::{AgentRef, Unresolved};
 use crate::error::{Details, ErrorCode, Limit, WireError};
 use crate::id::JobKey;
 use crate::runtime::inbound::Request;
-use crate::runtime::job::{Job, NewJob};
+use crate::runtime::job::{Job, JobState, NewJob, Standing};
 use crate::runtime::principal::KeyEntry;
 use crate::runtime::requests::Reply;
 use crate::runtime::session::{Follow, Following};
@@ -129,6 +129,10 @@ impl RuntimeEndpoint {
         job.accepted = position;
         let handle = self.jobs.insert(job);
         self.job_keys.insert(key, handle);
+        if let Some(job) = self.jobs.get_mut(handle) {
+            let state = if starts { JobState::Running } else { JobState::Pending };
+            self.log.stands(handle, &mut job.mark, Standing { state, last_origin: 0 });
+        }
         let line = session.line(key, trace_id);
         session
             .follows
@@ -138,6 +142,7 @@ impl RuntimeEndpoint {
         self.follow_live(handle, request.session, line);
         let owner = self.principals.at(principal);
         owner.unfinished_jobs += 1;
+        owner.jobs.insert(key, handle);
         if let Some(idempotency_key) = submit.idempotency_key {
             owner.keys.insert(idempotency_key, KeyEntry { digest, job: handle });
         }

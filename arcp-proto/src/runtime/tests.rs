@@ -11,6 +11,7 @@ mod harness;
 mod idempotency;
 mod jobs;
 mod limits;
+mod list;
 mod oracle;
 mod properties;
 mod recovery;

@@ -1,6 +1,6 @@
 //! Payloads of `session.list_jobs` and `session.jobs` (protocol §2.7).
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::id::JobId;
@@ -210,6 +210,7 @@ impl JobEntry {
 mod tests {
     use super::*;
     use crate::wire::object_text;
+    use alloc::string::ToString;
 
     fn list(payload: &str) -> Result<ListJobs, WireFault> {
         ListJobs::read(&Fields::of(payload))

@@ -315,7 +315,12 @@ fn in_short(event: &ClientEvent) -> String {
             format!("cancelled {} {}", request.0, cancelled.current_status.as_deref().unwrap_or("-"))
         }
         ClientEvent::Subscribed { request, job, .. } => format!("subscribed {} {job}", request.0),
+        ClientEvent::Jobs { request, page } => {
+            let jobs: Vec<&str> = page.jobs.iter().map(|entry| entry.job_id.as_str()).collect();
+            format!("jobs {} {jobs:?} {}", request.0, page.next_cursor.as_deref().unwrap_or("-"))
+        }
         ClientEvent::Gap { from, to } => format!("gap {from}..={to}"),
+        ClientEvent::JobGap { job, from, to } => format!("gap {job} {from}..={to}"),
         ClientEvent::RuntimeError(error) => format!("error {}", error.code),
         ClientEvent::Closed(reason) => {
             let reason = format!("{reason:?}");

@@ -510,3 +510,19 @@ fn an_acknowledgement_that_may_be_lost_is_given_again() {
     assert_eq!(world.next("session.ack")["payload"]["last_processed_seq"], 1);
     world.nothing_sent();
 }
+
+#[test]
+fn history_that_no_longer_reaches_back_is_reported_once() {
+    let mut world = World::core().with_job();
+    world.log(JOB, 1, 1);
+    world.log(JOB, 2, 2);
+    fall_back(&mut world);
+    world.told();
+    let submit = world.next("job.submit");
+    say(&mut world, "job.accepted", JOB, None, json!({"job_id": JOB, "request_id": submit["id"]}));
+    for (seq, pos) in [(1, 2), (2, 6), (3, 7)] {
+        log(&mut world, JOB, seq, pos);
+    }
+    let told = [format!("gap {JOB} 3..=5"), format!("event {JOB} 4 log"), format!("event {JOB} 5 log")];
+    assert_eq!(world.told(), told);
+}

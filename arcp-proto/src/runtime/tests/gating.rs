@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::harness::{ALL, World, code, config, hello, limit, seqs, types};
 use crate::feature::Feature;
-use crate::runtime::store::{Command, Record, StoreDone, StoreId};
+use crate::runtime::store::{Command, JobPage, Record, StoreDone, StoreId};
 use crate::runtime::{ConnectionId, RuntimeEvent};
 
 /// A session whose store stops answering.
@@ -396,4 +396,29 @@ fn commands_are_given_in_the_order_of_what_they_are_about() {
         })
         .collect();
     assert_eq!(order, ["event", "trim"], "a trim never overtakes what was appended before it");
+}
+
+#[test]
+fn a_store_that_lost_what_a_row_promises_ends_the_connection_instead_of_being_asked_for_ever() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let (b, _) = world.session(ALL);
+    let (job, id) = world.submit(a, "m1");
+    world.logs(job, 5);
+    world.instant_store = false;
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    let mut asked = 0;
+    while let Some((id, command)) = world.commands.pop_front() {
+        let done = match command {
+            Command::ReadJob { .. } => {
+                asked += 1;
+                StoreDone::Job(JobPage::default())
+            }
+            command => world.store.execute(command),
+        };
+        world.answer_store(id, done);
+        assert!(asked < 100, "the store is asked for ever");
+    }
+    assert_eq!(world.closed.get(&b), Some(&1011));
+    assert!(!world.closed.contains_key(&a));
 }

@@ -33,7 +33,7 @@ fn a_silent_connection_is_closed_after_five_seconds() {
     world.wait(millis(4_999));
     assert!(world.take(a).is_empty() && !world.closed.contains_key(&a));
     world.wait(millis(1));
-    assert_eq!(code(&world.one(a)), "INVALID_REQUEST");
+    assert_eq!(code(&world.one(a)), "INTERNAL_ERROR");
     assert_eq!(world.closed[&a], 1008);
     assert_eq!(world.runtime.population().connections, 0);
 }

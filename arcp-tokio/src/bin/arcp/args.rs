@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use arcp_driver::JobId;
 use arcp_driver::url::Endpoint;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::text::shortened;
-use crate::{demo, parse, serve, submit};
+use crate::{cancel, demo, ls, parse, serve, submit, tail};
 
 /// ARCP, the Agent Runtime Control Protocol: jobs for agents, with event streams that survive a lost connection.
 ///
@@ -40,6 +41,19 @@ pub(crate) enum Command {
     /// Exit codes: 0 success, 1 error, 2 arguments that cannot be used, 3 cancelled, 4 timed out. Ctrl-C cancels the job
     /// and waits for its end; a second one leaves at once.
     Submit(Submit),
+    /// List jobs, newest first: when they were created, their status, id and agent.
+    ///
+    /// Shows all jobs of the token's principal that the runtime remembers, whichever session submitted them.
+    Ls(Ls),
+    /// Follow a job that was submitted elsewhere to its end.
+    ///
+    /// Exit codes are those of submit, for the end of the job. Ctrl-C leaves; the job goes on.
+    Tail(Tail),
+    /// Ask for a job to be cancelled.
+    ///
+    /// The session that submitted the job must be over: while it lives, only it may cancel. Ends with exit code 0 once the
+    /// runtime has agreed, or if the job had ended before; the job itself may take a while to stop.
+    Cancel(Cancel),
 }
 
 #[derive(Args)]
@@ -81,15 +95,6 @@ pub(crate) struct Submit {
     #[arg(value_name = "AGENT", value_parser = parse::agent)]
     pub(crate) agent: String,
 
-    /// The runtime.
-    #[arg(long, env = "ARCP_URL", hide_env_values = true, value_parser = parse::url,
-          default_value = "ws://127.0.0.1:7777/arcp")]
-    pub(crate) url: Endpoint,
-
-    /// The bearer token. Other users of this machine can read it here; ARCP_TOKEN keeps it from them.
-    #[arg(long, env = "ARCP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
-
     /// The input: JSON, or @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", default_value = "null", allow_hyphen_values = true)]
     pub(crate) input: String,
@@ -101,6 +106,64 @@ pub(crate) struct Submit {
     /// End the job if it takes longer, like 10s, 5m, 2h or 1d.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) max_runtime: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Args)]
+pub(crate) struct Ls {
+    /// Only jobs in this state: pending, running, success, error, cancelled or timed_out. May be given many times.
+    #[arg(long, value_name = "STATUS", value_parser = parse::status)]
+    pub(crate) status: Vec<String>,
+
+    /// Only jobs of this agent: a name for all its versions, or name@version.
+    #[arg(long, value_name = "AGENT", value_parser = parse::agent)]
+    pub(crate) agent: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Args)]
+pub(crate) struct Tail {
+    /// The job's id.
+    #[arg(value_name = "JOB", value_parser = parse::job)]
+    pub(crate) job: JobId,
+
+    /// Begin with the oldest event the runtime remembers, not with the next one.
+    #[arg(long)]
+    pub(crate) history: bool,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Args)]
+pub(crate) struct Cancel {
+    /// The job's id.
+    #[arg(value_name = "JOB", value_parser = parse::job)]
+    pub(crate) job: JobId,
+
+    /// Why, for people and for the agent; cut at 1024 bytes.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// The runtime, who we are to it, and how to tell what it says.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The runtime.
+    #[arg(long, env = "ARCP_URL", hide_env_values = true, value_parser = parse::url,
+          default_value = "ws://127.0.0.1:7777/arcp")]
+    pub(crate) url: Endpoint,
+
+    /// The bearer token. Other users of this machine can read it here; ARCP_TOKEN keeps it from them.
+    #[arg(long, env = "ARCP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
 
     /// How often to try before the first connection stands.
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -128,6 +191,9 @@ pub(crate) enum Work {
     Demo,
     Serve(serve::Plan),
     Submit(submit::Plan),
+    Ls(ls::Plan),
+    Tail(tail::Plan),
+    Cancel(cancel::Plan),
 }
 
 impl Command {
@@ -136,6 +202,9 @@ impl Command {
             Self::Demo => Ok(Work::Demo),
             Self::Serve(arguments) => serve::Plan::new(arguments).map(Work::Serve),
             Self::Submit(arguments) => submit::Plan::new(arguments).map(Work::Submit),
+            Self::Ls(arguments) => ls::Plan::new(arguments).map(Work::Ls),
+            Self::Tail(arguments) => tail::Plan::new(arguments).map(Work::Tail),
+            Self::Cancel(arguments) => cancel::Plan::new(arguments).map(Work::Cancel),
         }
     }
 }
@@ -146,6 +215,9 @@ impl Work {
             Self::Demo => demo::run().await,
             Self::Serve(plan) => plan.run().await,
             Self::Submit(plan) => plan.run().await,
+            Self::Ls(plan) => plan.run().await,
+            Self::Tail(plan) => plan.run().await,
+            Self::Cancel(plan) => plan.run().await,
         }
     }
 }
@@ -187,7 +259,7 @@ fn fault(error: &clap::Error) -> String {
         (ErrorKind::InvalidSubcommand, _) => {
             let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!(
-                "there is no command `{}`; the commands are demo, serve and submit",
+                "there is no command `{}`; the commands are demo, serve, submit, ls, tail and cancel",
                 shortened(&given, 32)
             )
         }
@@ -260,6 +332,11 @@ mod tests {
             ("arcp submit a --token canary --token canary", "--token"),
             ("arcp submit a --attempts 0", "--attempts"),
             ("arcp serve --stdio --listen canary:1", "exclude"),
+            ("arcp ls --status canary", "--status"),
+            ("arcp ls canary", "too many"),
+            ("arcp tail", "JOB"),
+            ("arcp tail job_1 canary", "too many"),
+            ("arcp cancel --reason canary", "JOB"),
             ("arcp nonsense", "nonsense"),
         ] {
             let said = refusal(line);

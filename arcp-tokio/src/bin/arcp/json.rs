@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use arcp_driver::{Connected, ErrorPayload, Job, JobError, JobEvent, JobOutput, RawJson, UnixTime};
+use arcp_driver::{
+    Cancelled, Connected, ErrorPayload, Job, JobEntry, JobError, JobEvent, JobId, JobOutput, RawJson,
+    Subscribed, UnixTime,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -76,8 +79,61 @@ pub(crate) fn accepted(job: &Job) -> io::Result<()> {
     )
 }
 
+/// The job is followed.
+pub(crate) fn subscribed(job: &JobId, subscribed: &Subscribed) -> io::Result<()> {
+    say_as(
+        "subscribed",
+        json!({
+            "job_id": job.as_str(),
+            "agent": subscribed.agent,
+            "status": subscribed.current_status,
+            "trace_id": subscribed.trace_id,
+        }),
+    )
+}
+
+/// The runtime has heard that the job is to be cancelled.
+pub(crate) fn cancelled(job: &JobId, cancelled: &Cancelled) -> io::Result<()> {
+    say_as(
+        "cancelled",
+        json!({
+            "job_id": job.as_str(),
+            "ended_before": cancelled.current_status,
+        }),
+    )
+}
+
+/// A job of a list.
+pub(crate) fn job(entry: &JobEntry) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        job_id: &'a str,
+        agent: Option<&'a str>,
+        status: Option<&'a str>,
+        created_at: Option<String>,
+        last_event_seq: Option<u64>,
+        trace_id: Option<&'a str>,
+        parent_job_id: Option<&'a str>,
+        lease: Option<Box<RawValue>>,
+        lease_constraints: Option<Box<RawValue>>,
+    }
+    say(&Line {
+        r#type: "job",
+        job_id: entry.job_id.as_str(),
+        agent: entry.agent.as_deref(),
+        status: entry.status.as_deref(),
+        created_at: time(entry.created_at),
+        last_event_seq: entry.last_event_seq,
+        trace_id: entry.trace_id.as_deref(),
+        parent_job_id: entry.parent_job_id.as_ref().map(JobId::as_str),
+        lease: entry.lease.as_ref().map(raw).transpose()?,
+        lease_constraints: entry.lease_constraints.as_ref().map(raw).transpose()?,
+    })
+}
+
 /// Something happened in the job.
-pub(crate) fn event(job: &Job, event: &JobEvent) -> io::Result<()> {
+pub(crate) fn event(job: &JobId, event: &JobEvent) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         r#type: &'a str,
@@ -89,7 +145,7 @@ pub(crate) fn event(job: &Job, event: &JobEvent) -> io::Result<()> {
     }
     say(&Line {
         r#type: "event",
-        job_id: job.id().as_str(),
+        job_id: job.as_str(),
         kind: event.kind().as_str(),
         pos: event.position(),
         ts: time(event.time()),
@@ -98,7 +154,7 @@ pub(crate) fn event(job: &Job, event: &JobEvent) -> io::Result<()> {
 }
 
 /// The job has a result.
-pub(crate) fn result(job: &Job, output: &JobOutput) -> io::Result<()> {
+pub(crate) fn result(job: &JobId, output: &JobOutput) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         r#type: &'a str,
@@ -113,11 +169,16 @@ pub(crate) fn result(job: &Job, output: &JobOutput) -> io::Result<()> {
         JobOutput::Text(text) => ("text", serde_json::value::to_raw_value(&**text)?),
         JobOutput::Bytes(bytes) => ("base64", serde_json::value::to_raw_value(&base64(bytes))?),
     };
-    say(&Line { r#type: "result", job_id: job.id().as_str(), final_status: "success", encoding, result })
+    say(&Line { r#type: "result", job_id: job.as_str(), final_status: "success", encoding, result })
 }
 
-/// The job has none.
-pub(crate) fn failure(job: &Job, error: &JobError) -> io::Result<()> {
+/// The job succeeded, and its result cannot be had here.
+pub(crate) fn success(job: &JobId, why: &str) -> io::Result<()> {
+    say_as("success", json!({ "job_id": job.as_str(), "final_status": "success", "message": why }))
+}
+
+/// The job has no result.
+pub(crate) fn failure(job: &JobId, error: &JobError) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         r#type: &'a str,
@@ -134,7 +195,7 @@ pub(crate) fn failure(job: &Job, error: &JobError) -> io::Result<()> {
     };
     say(&Line {
         r#type: "error",
-        job_id: job.id().as_str(),
+        job_id: job.as_str(),
         final_status: status,
         code: payload.map(|payload| payload.code.as_str()),
         message: payload.map_or_else(|| crate::describe::job_error(error), |payload| payload.message.clone()),
@@ -144,17 +205,20 @@ pub(crate) fn failure(job: &Job, error: &JobError) -> io::Result<()> {
 }
 
 /// An event that cannot be had.
-pub(crate) fn missing(job: &Job, error: &JobError) -> io::Result<()> {
-    let range = match error {
-        JobError::Lost { from, to } => json!({ "from": from, "to": to }),
-        _ => Value::Null,
+pub(crate) fn missing(job: &JobId, error: &JobError) -> io::Result<()> {
+    let range = |from: &u64, to: &u64| json!({ "from": from, "to": to });
+    let (numbers, positions) = match error {
+        JobError::Lost { from, to } => (range(from, to), Value::Null),
+        JobError::Missing { from, to } => (Value::Null, range(from, to)),
+        _ => (Value::Null, Value::Null),
     };
     say_as(
         "missing",
         json!({
-            "job_id": job.id().as_str(),
+            "job_id": job.as_str(),
             "message": error.to_string(),
-            "numbers": range,
+            "numbers": numbers,
+            "positions": positions,
         }),
     )
 }

@@ -2,15 +2,19 @@
 
 mod agents;
 mod args;
+mod cancel;
 mod demo;
 mod describe;
 mod failure;
 mod json;
+mod ls;
 mod parse;
 mod serve;
 mod session;
+mod show;
 mod signals;
 mod submit;
+mod tail;
 mod text;
 mod timeline;
 mod tokens;

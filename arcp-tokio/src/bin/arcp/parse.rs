@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use arcp_driver::JobId;
 use arcp_driver::url::Endpoint;
 use arcp_proto::agent::AgentRef;
+use arcp_proto::runtime::JobState;
 
 /// The longest `max_runtime_sec` (protocol §9).
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -40,6 +42,19 @@ pub(crate) fn key(text: &str) -> Result<String, String> {
 /// `name` or `name@version`.
 pub(crate) fn agent(text: &str) -> Result<String, String> {
     AgentRef::parse(text).map(|agent| agent.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+/// A state of a job.
+pub(crate) fn status(text: &str) -> Result<String, String> {
+    match JobState::parse(text) {
+        Some(state) => Ok(state.as_str().to_owned()),
+        None => Err("a status is pending, running, success, error, cancelled or timed_out".into()),
+    }
+}
+
+/// A job's id.
+pub(crate) fn job(text: &str) -> Result<JobId, String> {
+    JobId::new(text).ok_or_else(|| "a job id has 1 to 128 bytes and no control characters".into())
 }
 
 /// The address of a runtime. The fault never shows it, since people put passwords into URLs.
@@ -86,6 +101,16 @@ mod tests {
         {
             assert!(listen(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn states_and_jobs() {
+        for state in ["pending", "running", "success", "error", "cancelled", "timed_out"] {
+            assert_eq!(status(state).unwrap(), state);
+        }
+        assert!(status("Running").is_err() && status("").is_err() && status("done").is_err());
+        assert!(job("").is_err() && job("a\nb").is_err() && job(&"x".repeat(129)).is_err());
+        assert!(job("job_1").is_ok());
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! What happens, shown to people or written for programs.
+
+use std::io;
+use std::process::ExitCode;
+
+use arcp_driver::{
+    Connected, FinalStatus, Job, JobError, JobEvent, JobId, JobOutput, SessionEvent, Subscribed,
+};
+
+use crate::failure::{CANCELLED, ERROR, Failure, TIMED_OUT};
+use crate::text::{count, escape, escape_lines};
+use crate::timeline::{Timeline, Tone};
+use crate::{describe, json};
+
+/// For whom it is.
+pub(crate) enum Show {
+    /// Lines with time, number and label.
+    People(Timeline),
+    /// One JSON object per line.
+    Json,
+    /// What was asked for and nothing else, for commands whose answer is all there is to say.
+    Answer,
+}
+
+impl Show {
+    pub(crate) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::People(Timeline::begin()) }
+    }
+
+    pub(crate) fn connected(&self, connected: &Connected) -> io::Result<()> {
+        match self {
+            Self::Json => json::connected(connected),
+            Self::People(timeline) => {
+                timeline.line(None, Tone::Good, "session", &describe::connected(connected))
+            }
+            Self::Answer => Ok(()),
+        }
+    }
+
+    pub(crate) fn session(&self, event: &SessionEvent) -> io::Result<()> {
+        match (self, event) {
+            (_, SessionEvent::Connected(connected)) => self.connected(connected),
+            (Self::Json, SessionEvent::Disconnected) => json::disconnected(),
+            (Self::People(timeline), SessionEvent::Disconnected) => {
+                timeline.line(None, Tone::Odd, "session", "the connection is lost; connecting again")
+            }
+            (Self::Json, SessionEvent::ConnectFailed(why)) => json::connect_failed(why),
+            (Self::People(timeline), SessionEvent::ConnectFailed(why)) => {
+                timeline.line(None, Tone::Odd, "session", &escape(why))
+            }
+            (_, SessionEvent::RuntimeError(error)) => self.notice(&describe::error(error)),
+            // Gaps are told by the job, an end of the session by the job's end.
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn notice(&self, message: &str) -> io::Result<()> {
+        match self {
+            Self::Json => json::notice(message),
+            Self::People(timeline) => timeline.line(None, Tone::Odd, "note", &escape(message)),
+            Self::Answer => Ok(()),
+        }
+    }
+
+    pub(crate) fn accepted(&self, job: &Job) -> io::Result<()> {
+        match self {
+            Self::Json => json::accepted(job),
+            Self::People(timeline) => {
+                let agent = job.accepted().agent.as_deref().unwrap_or("an agent without a name");
+                let text = format!("{} accepted for {}", job.id().as_str(), agent);
+                timeline.line(None, Tone::Bold, "job", &escape(&text))
+            }
+            Self::Answer => Ok(()),
+        }
+    }
+
+    pub(crate) fn subscribed(&self, job: &JobId, subscribed: &Subscribed) -> io::Result<()> {
+        match self {
+            Self::Json => json::subscribed(job, subscribed),
+            Self::People(timeline) => {
+                let agent = subscribed.agent.as_deref().unwrap_or("an agent without a name");
+                let status = subscribed.current_status.as_deref().unwrap_or("in an unknown state");
+                let text = format!("{} of {agent}, {status}", job.as_str());
+                timeline.line(None, Tone::Bold, "job", &escape(&text))
+            }
+            Self::Answer => Ok(()),
+        }
+    }
+
+    pub(crate) fn event(&self, job: &JobId, event: &JobEvent) -> io::Result<()> {
+        match self {
+            Self::Json => json::event(job, event),
+            Self::People(timeline) => {
+                let described = describe::event(event);
+                timeline.line(event.position(), described.tone, &described.label, &described.text)
+            }
+            Self::Answer => Ok(()),
+        }
+    }
+
+    pub(crate) fn missing(&self, job: &JobId, error: &JobError) -> io::Result<()> {
+        match self {
+            Self::Json => json::missing(job, error),
+            Self::People(timeline) => timeline.line(None, Tone::Bad, "missing", &escape(&error.to_string())),
+            Self::Answer => Ok(()),
+        }
+    }
+
+    /// Shows how the job ended; the exit code that goes with it.
+    pub(crate) fn end(&self, job: &JobId, output: Result<JobOutput, JobError>) -> Result<ExitCode, Failure> {
+        let error = match output {
+            Ok(output) => {
+                self.result(job, &output)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(JobError::WasOver(FinalStatus::Success)) => {
+                self.success(job, "it had ended before; --history shows its events and its result")?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => error,
+        };
+        if let Self::Json = self {
+            json::failure(job, &error)?;
+        }
+        let code = match &error {
+            JobError::Failed { status, .. } | JobError::WasOver(status) => match status {
+                FinalStatus::Cancelled => CANCELLED,
+                FinalStatus::TimedOut => TIMED_OUT,
+                FinalStatus::Success | FinalStatus::Error => ERROR,
+            },
+            _ => ERROR,
+        };
+        Err(Failure::with_code(code, describe::job_error(&error)))
+    }
+
+    fn result(&self, job: &JobId, output: &JobOutput) -> io::Result<()> {
+        match self {
+            Self::Json => json::result(job, output),
+            Self::People(timeline) => {
+                timeline.line(None, Tone::Good, "success", "")?;
+                match output {
+                    JobOutput::Value(value) => timeline.say(&escape_lines(value.as_str())),
+                    JobOutput::Text(text) => timeline.say(escape_lines(text).trim_end_matches('\n')),
+                    JobOutput::Bytes(bytes) => {
+                        let size = count(u64::try_from(bytes.len()).unwrap_or(u64::MAX), "byte");
+                        timeline.say(&format!("({size} that are no text; --json shows them in base64)"))
+                    }
+                }
+            }
+            Self::Answer => Ok(()),
+        }
+    }
+
+    /// The job succeeded, and its result cannot be had here.
+    pub(crate) fn success(&self, job: &JobId, why: &str) -> io::Result<()> {
+        match self {
+            Self::Json => json::success(job, why),
+            Self::People(timeline) => timeline.line(None, Tone::Good, "success", &escape(why)),
+            Self::Answer => Ok(()),
+        }
+    }
+}
