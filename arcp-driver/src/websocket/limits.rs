@@ -36,7 +36,7 @@ impl WebSocketLimits {
     /// larger read buffer, since it has one connection and reads more than it writes.
     #[must_use]
     pub const fn client() -> Self {
-        Self { message: 2 << 20, read_buffer: 32 << 10, write_buffer: 4 << 10, ..Self::runtime() }
+        Self { message: 2 << 20, read_buffer: 128 << 10, write_buffer: 4 << 10, ..Self::runtime() }
     }
 
     pub(super) fn config(&self) -> WebSocketConfig {
