@@ -95,7 +95,8 @@ pub enum ClientEvent {
         job: JobId,
         /// Its number, if it had one; give it to [`taken`](crate::client::ClientEndpoint::taken) once the application
         /// has the event. It is the session's number; where sessions before it could not be continued, plus the
-        /// numbers of those, so that it rises over the endpoint's whole life.
+        /// numbers of those, so that none comes twice in the endpoint's life. It rises within a job; events that waited
+        /// for their `job.accepted` may come behind higher ones of other jobs.
         seq: Option<u64>,
         /// The event, or `None` if it could not be read (its number counts all the same).
         event: Option<EventPayload>,
