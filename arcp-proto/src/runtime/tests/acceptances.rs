@@ -2,20 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, hello, types};
+use super::harness::{ALL, World, hello_with, token, types};
 use crate::feature::Feature;
-
-fn with(members: Value) -> Value {
-    let mut payload = hello("good", ALL);
-    for (name, value) in members.as_object().unwrap() {
-        payload[name] = value.clone();
-    }
-    payload
-}
-
-fn token(welcome: &Value) -> &Value {
-    &welcome["payload"]["resume_token"]
-}
 
 #[test]
 fn unconfirmed_acceptances_are_sent_again_before_the_replay_and_only_to_our_own() {
@@ -94,7 +82,7 @@ fn more_acceptances_than_the_queue_holds_do_not_lock_the_client_out() {
     world.cut(a);
     let b = world.open();
     world.stalled.push(b);
-    let payload = with(json!({"resume": {"resume_token": token(&welcome), "last_event_seq": 0}}));
+    let payload = hello_with(json!({"resume": {"resume_token": token(&welcome), "last_event_seq": 0}}));
     world.send(b, "h", "session.hello", payload);
     world.stalled.clear();
     world.settle();

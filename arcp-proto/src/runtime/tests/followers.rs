@@ -5,19 +5,11 @@ use std::vec::Vec;
 
 use serde_json::json;
 
-use super::harness::{ALL, World, code, config, positions, seqs};
+use super::harness::{ALL, World, code, config, pair, positions, seqs};
 use crate::feature::Feature;
-use crate::runtime::{AgentInput, ConnectionId, JobHandle};
+use crate::runtime::AgentInput;
 use crate::wire::event::{Emission, LogLevel};
 use crate::wire::peer::TransportKind;
-
-fn pair() -> (World, ConnectionId, ConnectionId, JobHandle, std::string::String) {
-    let mut world = World::new();
-    let (a, _) = world.session(ALL);
-    let (b, _) = world.session(ALL);
-    let (job, id) = world.submit(a, "m1");
-    (world, a, b, job, id)
-}
 
 #[test]
 fn kinds_that_were_not_negotiated_take_no_number() {

@@ -15,6 +15,20 @@ pub(super) fn hello(token: &str, features: Features) -> Value {
     })
 }
 
+/// A hello with everything, and these members added.
+pub(super) fn hello_with(members: Value) -> Value {
+    let mut payload = hello("good", Features::SUPPORTED);
+    for (name, value) in members.as_object().unwrap() {
+        payload[name] = value.clone();
+    }
+    payload
+}
+
+/// The resume token of a welcome.
+pub(super) fn token(welcome: &Value) -> &Value {
+    &welcome["payload"]["resume_token"]
+}
+
 /// The numbers of the numbered frames among `frames`.
 pub(super) fn seqs(frames: &[Value]) -> Vec<u64> {
     frames.iter().filter_map(|frame| frame["event_seq"].as_u64()).collect()

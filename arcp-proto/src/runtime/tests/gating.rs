@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use serde_json::json;
 
-use super::harness::{ALL, World, code, config, hello, limit, seqs, types};
+use super::harness::{ALL, World, code, config, hello, limit, pair, seqs, types};
 use crate::feature::Feature;
 use crate::runtime::store::{Command, JobPage, Record, StoreDone, StoreId};
 use crate::runtime::{ConnectionId, RuntimeEvent};
@@ -93,10 +93,7 @@ fn a_cancel_and_its_terminal_wait() {
 #[test]
 fn a_subscribe_with_and_without_history_waits() {
     for history in [false, true] {
-        let mut world = World::new();
-        let (a, _) = world.session(ALL);
-        let (b, _) = world.session(ALL);
-        let (job, id) = world.submit(a, "m1");
+        let (mut world, _, b, job, id) = pair();
         world.logs(job, 2);
         world.instant_store = false;
         world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": history}));
@@ -183,10 +180,7 @@ fn a_reply_without_a_record_of_its_own_comes_by_itself() {
 
 #[test]
 fn such_a_reply_still_waits_for_what_it_tells_of() {
-    let mut world = World::new();
-    let (a, _) = world.session(ALL);
-    let (b, _) = world.session(ALL);
-    let (job, id) = world.submit(a, "m1");
+    let (mut world, _, b, job, id) = pair();
     world.send(b, "m0", "session.ping", json!({"nonce": "n"}));
     world.take(b);
     world.instant_store = false;
@@ -226,10 +220,7 @@ fn a_full_store_is_asked_again_every_second_and_loses_nothing() {
 
 #[test]
 fn a_full_store_takes_no_new_work_and_says_so() {
-    let mut world = World::new();
-    let (a, _) = world.session(ALL);
-    let (b, _) = world.session(ALL);
-    let (job, id) = world.submit(a, "m1");
+    let (mut world, a, b, job, id) = pair();
     world.instant_store = false;
     world.logs(job, 1);
     world.refuse_all();
@@ -400,10 +391,7 @@ fn commands_are_given_in_the_order_of_what_they_are_about() {
 
 #[test]
 fn a_store_that_lost_what_a_row_promises_ends_the_connection_instead_of_being_asked_for_ever() {
-    let mut world = World::new();
-    let (a, _) = world.session(ALL);
-    let (b, _) = world.session(ALL);
-    let (job, id) = world.submit(a, "m1");
+    let (mut world, a, b, job, id) = pair();
     world.logs(job, 5);
     world.instant_store = false;
     world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));

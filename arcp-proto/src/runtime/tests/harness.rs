@@ -10,7 +10,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-pub(super) use super::frames::{code, hello, limit, positions, seqs, types};
+pub(super) use super::frames::{code, hello, hello_with, limit, positions, seqs, token, types};
 
 use crate::agent::AgentRef;
 use crate::config::RuntimeConfig;
@@ -58,6 +58,15 @@ fn fill(state: &mut u64, bytes: &mut [u8]) {
         *state ^= *state << 17;
         *byte = (*state & 0xff) as u8;
     }
+}
+
+/// Two sessions, and a job of the first.
+pub(super) fn pair() -> (World, ConnectionId, ConnectionId, JobHandle, String) {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let (b, _) = world.session(ALL);
+    let (job, id) = world.submit(a, "m1");
+    (world, a, b, job, id)
 }
 
 pub(super) struct World {

@@ -1,4 +1,4 @@
-use super::harness::{ALL, World, seqs};
+use super::harness::{ALL, World, pair, seqs};
 use crate::feature::Feature;
 use serde_json::json;
 use std::vec::Vec;
@@ -25,10 +25,7 @@ fn a_job_goes_the_whole_way() {
 
 #[test]
 fn history_and_live_meet_without_a_seam() {
-    let mut world = World::new();
-    let (a, _) = world.session(ALL);
-    let (b, _) = world.session(ALL);
-    let (job, id) = world.submit(a, "m1");
+    let (mut world, _, b, job, id) = pair();
     world.logs(job, 600);
     world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
     world.logs(job, 10);

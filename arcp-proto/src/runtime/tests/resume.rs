@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, code, hello, seqs, types};
+use super::harness::{ALL, World, code, hello, hello_with, seqs, token, types};
 use crate::feature::{Feature, Features};
 use crate::runtime::ConnectionId;
 
@@ -28,19 +28,6 @@ fn greet(world: &mut World, message_type: &str, payload: Value) -> (ConnectionId
     (connection, frames)
 }
 
-/// A hello with these members added.
-fn with(members: Value) -> Value {
-    let mut payload = hello("good", ALL);
-    for (name, value) in members.as_object().unwrap() {
-        payload[name] = value.clone();
-    }
-    payload
-}
-
-fn token(welcome: &Value) -> &Value {
-    &welcome["payload"]["resume_token"]
-}
-
 #[test]
 fn all_four_spellings_resume() {
     for spelling in ["A", "B", "C", "D", "D without capabilities", "A+B+C"] {
@@ -48,10 +35,10 @@ fn all_four_spellings_resume() {
         let (id, token) = (&welcome["session_id"], token(&welcome));
         let block = json!({"session_id": id, "resume_token": token, "last_event_seq": 7});
         let (message_type, payload) = match spelling {
-            "A" => ("session.hello", with(json!({"resume": block}))),
-            "B" => ("session.hello", with(json!({"resume": {"token": token, "last_event_seq": 7}}))),
-            "C" => ("session.hello", with(json!({"resume_token": token, "last_event_seq": 7}))),
-            "D" => ("session.resume", with(block)),
+            "A" => ("session.hello", hello_with(json!({"resume": block}))),
+            "B" => ("session.hello", hello_with(json!({"resume": {"token": token, "last_event_seq": 7}}))),
+            "C" => ("session.hello", hello_with(json!({"resume_token": token, "last_event_seq": 7}))),
+            "D" => ("session.resume", hello_with(block)),
             "D without capabilities" => {
                 let auth = json!({"token": "good"});
                 ("session.resume", json!({"auth": auth, "resume_token": token, "last_event_seq": 7}))
@@ -59,7 +46,10 @@ fn all_four_spellings_resume() {
             _ => {
                 let mut block = block;
                 block["token"] = token.clone();
-                ("session.hello", with(json!({"resume": block, "resume_token": token, "last_event_seq": 7})))
+                (
+                    "session.hello",
+                    hello_with(json!({"resume": block, "resume_token": token, "last_event_seq": 7})),
+                )
             }
         };
         let (_, frames) = greet(&mut world, message_type, payload);
@@ -79,7 +69,7 @@ fn spellings_that_disagree_are_refused_and_cost_nothing() {
         json!({"resume": {"resume_token": token, "last_event_seq": 7}, "last_event_seq": 8}),
         json!({"resume": {"last_event_seq": 7}}),
     ] {
-        let (connection, frames) = greet(&mut world, "session.hello", with(members.clone()));
+        let (connection, frames) = greet(&mut world, "session.hello", hello_with(members.clone()));
         assert_eq!(
             (types(&frames), code(&frames[0])),
             (std::vec!["session.error"], "INVALID_REQUEST"),
@@ -95,7 +85,7 @@ fn spellings_that_disagree_are_refused_and_cost_nothing() {
 #[test]
 fn a_flat_number_without_a_token_opens_a_fresh_session() {
     let (mut world, welcome) = detached(ALL);
-    let (_, frames) = greet(&mut world, "session.hello", with(json!({"last_event_seq": 7})));
+    let (_, frames) = greet(&mut world, "session.hello", hello_with(json!({"last_event_seq": 7})));
     assert_eq!(types(&frames), ["session.welcome"]);
     assert_ne!(frames[0]["session_id"], welcome["session_id"]);
 }
@@ -119,7 +109,8 @@ fn every_last_number_is_judged_by_what_is_kept() {
         world.logs(job, 10);
         world.send(a, "m2", "session.ack", json!({"last_processed_seq": 4}));
         world.cut(a);
-        let payload = with(json!({"resume": {"resume_token": token(&welcome), "last_event_seq": last}}));
+        let payload =
+            hello_with(json!({"resume": {"resume_token": token(&welcome), "last_event_seq": last}}));
         let (_, frames) = greet(&mut world, "session.hello", payload);
         match expected {
             Ok(first) => assert_eq!(seqs(&frames), (first..=10).collect::<Vec<_>>(), "SEQ-9, D-69: {last}"),
@@ -145,7 +136,7 @@ fn minus_one_means_nothing_yet() {
     let (_, frames) = greet(
         &mut world,
         "session.hello",
-        with(json!({"resume_token": token(&welcome), "last_event_seq": -1})),
+        hello_with(json!({"resume_token": token(&welcome), "last_event_seq": -1})),
     );
     assert_eq!(seqs(&frames), (1..=10).collect::<Vec<_>>());
 }

@@ -5,17 +5,8 @@ use std::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, code, config, positions, seqs, types};
-use crate::runtime::{ConnectionId, JobHandle, RuntimeEvent};
-
-/// Two sessions, and a job of the first.
-fn pair() -> (World, ConnectionId, ConnectionId, JobHandle, std::string::String) {
-    let mut world = World::new();
-    let (a, _) = world.session(ALL);
-    let (b, _) = world.session(ALL);
-    let (job, id) = world.submit(a, "m1");
-    (world, a, b, job, id)
-}
+use super::harness::{ALL, World, code, config, pair, positions, seqs, types};
+use crate::runtime::RuntimeEvent;
 
 #[test]
 fn a_live_subscription_begins_at_the_seam() {
