@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture, Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use arcp_proto::secret::Secret;
 use arcp_proto::wire::peer::TransportKind;
 
 use crate::transport::Transport;
-use crate::url::{Endpoint, EndpointError};
+use crate::url::{Endpoint, EndpointError, is_loopback};
 use crate::websocket::{ConnectError, ConnectOptions};
 use crate::{Client, ClientError, Connector, NoEntropy};
 
@@ -22,6 +23,35 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn attempt_timed_out() -> ConnectError {
     ConnectError::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection could not be opened in time"))
+}
+
+/// Opens a stream to the first of a host's addresses that takes it. Without TLS, those beyond this machine are passed
+/// over unless `options` allows them, whatever name the host goes by.
+///
+/// # Errors
+/// What became of the last address: [`EndpointError::PlaintextBeyondLoopback`] if it was passed over, else what the system
+/// said. [`io::ErrorKind::NotFound`] if there is none.
+pub async fn open_first<S, F>(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    options: &ConnectOptions,
+    open: fn(SocketAddr) -> F,
+) -> Result<S, ConnectError>
+where
+    F: Future<Output = io::Result<S>>,
+{
+    let mut refusal =
+        ConnectError::Io(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
+    for address in addresses {
+        if !options.allow_plaintext_beyond_loopback && !is_loopback(address.ip()) {
+            refusal = EndpointError::PlaintextBeyondLoopback.into();
+            continue;
+        }
+        match open(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refusal = error.into(),
+        }
+    }
+    Err(refusal)
 }
 
 /// Why there is no client.
@@ -183,5 +213,43 @@ impl<T: Transport + 'static, G: Send> Connector for ChildConnector<T, G> {
                 .take()
                 .ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "the child runtime is gone")),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_executor::block_on;
+
+    /// Takes port 1 and nothing else.
+    fn open(address: SocketAddr) -> Ready<io::Result<SocketAddr>> {
+        ready(if address.port() == 1 { Ok(address) } else { Err(io::ErrorKind::ConnectionRefused.into()) })
+    }
+
+    fn first(addresses: &[&str], allow: bool) -> Result<SocketAddr, ConnectError> {
+        let options = ConnectOptions { allow_plaintext_beyond_loopback: allow, ..ConnectOptions::default() };
+        block_on(open_first(addresses.iter().map(|text| text.parse().unwrap()), &options, open))
+    }
+
+    #[test]
+    fn addresses_beyond_loopback_are_passed_over_unless_allowed() {
+        let addresses = ["192.0.2.1:1", "[2001:db8::1]:1", "127.0.0.1:1"];
+        assert_eq!(first(&addresses, false).unwrap(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(first(&addresses, true).unwrap(), "192.0.2.1:1".parse().unwrap());
+        assert!(matches!(
+            first(&addresses[..2], false),
+            Err(ConnectError::Endpoint(EndpointError::PlaintextBeyondLoopback))
+        ));
+    }
+
+    #[test]
+    fn the_next_address_is_tried_and_the_last_refusal_is_reported() {
+        assert_eq!(first(&["127.0.0.1:2", "[::1]:1"], false).unwrap(), "[::1]:1".parse().unwrap());
+        let refused = |addresses| match first(addresses, false) {
+            Err(ConnectError::Io(error)) => error.kind(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(&["192.0.2.1:1", "127.0.0.1:2"]), io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused(&[]), io::ErrorKind::NotFound);
     }
 }

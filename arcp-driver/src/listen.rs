@@ -1,5 +1,6 @@
 //! What a WebSocket listener is told, whatever executor it runs on.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -86,11 +87,32 @@ impl ListenOptions {
         self
     }
 
-    /// Judges an address before it is listened on.
+    /// Listens on the first of these addresses that can be had.
     ///
     /// # Errors
-    /// [`ServeError::BeyondLoopback`] unless that is allowed.
-    pub fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
+    /// [`ServeError::BeyondLoopback`] at the first address that may not be listened on, [`ServeError::Bind`] for the last
+    /// one if none can be had, [`io::ErrorKind::NotFound`] if there is none.
+    pub async fn bind_first<L, F>(
+        &self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        bind: fn(SocketAddr) -> F,
+    ) -> Result<L, ServeError>
+    where
+        F: Future<Output = io::Result<L>>,
+    {
+        let mut refusal =
+            ServeError::Io(io::Error::new(io::ErrorKind::NotFound, "the name to listen on has no address"));
+        for address in addresses {
+            self.check(address)?;
+            match bind(address).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) => refusal = ServeError::Bind { address, error },
+            }
+        }
+        Err(refusal)
+    }
+
+    fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
         if self.allow_plaintext_beyond_loopback || is_loopback(address.ip()) {
             Ok(())
         } else {
@@ -119,15 +141,11 @@ pub fn url_of(local: SocketAddr) -> String {
     format!("ws://{local}/arcp")
 }
 
-/// The error for a name that resolves to nothing.
-#[must_use]
-pub fn no_address() -> ServeError {
-    ServeError::Io(io::Error::new(io::ErrorKind::NotFound, "the name to listen on has no address"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_executor::block_on;
+    use std::future::{Ready, ready};
 
     #[test]
     fn only_loopback_unless_said_otherwise() {
@@ -141,5 +159,25 @@ mod tests {
             let options = options.clone().allow_plaintext_beyond_loopback(true);
             assert!(options.check(address.parse().unwrap()).is_ok(), "{address}");
         }
+    }
+
+    /// Port 1 is free and nothing else.
+    fn bind(address: SocketAddr) -> Ready<io::Result<SocketAddr>> {
+        ready(if address.port() == 1 { Ok(address) } else { Err(io::ErrorKind::AddrInUse.into()) })
+    }
+
+    fn first(addresses: &[&str]) -> Result<SocketAddr, ServeError> {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        block_on(ListenOptions::default().bind_first(addresses, bind))
+    }
+
+    #[test]
+    fn the_first_free_address_is_taken_and_none_beyond_loopback_is_tried() {
+        assert_eq!(first(&["127.0.0.1:2", "[::1]:1"]).unwrap(), "[::1]:1".parse().unwrap());
+        assert!(matches!(first(&["192.0.2.1:1", "127.0.0.1:1"]), Err(ServeError::BeyondLoopback(_))));
+        let taken = first(&["127.0.0.1:2", "[::1]:3"]).unwrap_err();
+        assert!(matches!(taken, ServeError::Bind { address, .. } if address.port() == 3), "{taken}");
+        let none = first(&[]).unwrap_err();
+        assert!(matches!(&none, ServeError::Io(error) if error.kind() == io::ErrorKind::NotFound), "{none}");
     }
 }

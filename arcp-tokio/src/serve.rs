@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arcp_driver::lines::RUNTIME_LINE_LIMIT;
-use arcp_driver::listen::{ACCEPT_PAUSE, ListenOptions, ServeError, no_address, url_of};
+use arcp_driver::listen::{ACCEPT_PAUSE, ListenOptions, ServeError, url_of};
 use arcp_driver::upgrade::UpgradePolicy;
 use arcp_driver::{EndpointError, Runtime, RuntimeHandle};
 use arcp_proto::wire::peer::TransportKind;
@@ -37,19 +37,10 @@ impl Server {
     /// # Errors
     /// [`ServeError::BeyondLoopback`] unless allowed, [`ServeError::Bind`], or the resolver's error.
     pub async fn bind_with(address: impl ToSocketAddrs, options: ListenOptions) -> Result<Self, ServeError> {
-        let mut refusal = no_address();
-        for address in lookup_host(address).await? {
-            options.check(address)?;
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    let local = listener.local_addr()?;
-                    let policy = Arc::new(options.policy(local));
-                    return Ok(Self { listener, local, policy, options });
-                }
-                Err(error) => refusal = ServeError::Bind { address, error },
-            }
-        }
-        Err(refusal)
+        let listener = options.bind_first(lookup_host(address).await?, TcpListener::bind).await?;
+        let local = listener.local_addr()?;
+        let policy = Arc::new(options.policy(local));
+        Ok(Self { listener, local, policy, options })
     }
 
     /// Where it listens.

@@ -1,11 +1,12 @@
 //! WebSocket connections over TCP (protocol §10.1). What they do and guarantee is said at
 //! [`arcp_driver::websocket::WebSocketTransport`].
 
-use std::{future::Future, io, net::SocketAddr, pin::Pin};
+use std::{future::Future, net::SocketAddr, pin::Pin};
 
 use arcp_driver::{
+    connect::open_first,
     upgrade::UpgradePolicy,
-    url::{Endpoint, EndpointError, Host, is_loopback},
+    url::{Endpoint, Host},
     websocket::{self, CLOSE_WAIT},
 };
 use tokio::net::{TcpStream, lookup_host};
@@ -35,7 +36,7 @@ pub async fn accept(
 /// There is no time limit here; put one around it.
 ///
 /// # Errors
-/// [`ConnectError`]; [`EndpointError::PlaintextBeyondLoopback`] also when `localhost` resolves to another machine.
+/// [`ConnectError`]; [`PlaintextBeyondLoopback`](arcp_driver::url::EndpointError::PlaintextBeyondLoopback) also when `localhost` resolves to another machine.
 pub async fn connect(url: &str, options: &ConnectOptions) -> Result<WebSocketTransport, ConnectError> {
     let endpoint: Endpoint = url.parse()?;
     endpoint.check(options.allow_plaintext_beyond_loopback)?;
@@ -49,19 +50,7 @@ async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream
         Host::Name(name) => lookup_host((name.as_str(), endpoint.port())).await?.collect(),
         Host::Address(address) => vec![(*address, endpoint.port()).into()],
     };
-    let mut refusal =
-        ConnectError::Io(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
-    for address in addresses {
-        if !options.allow_plaintext_beyond_loopback && !is_loopback(address.ip()) {
-            refusal = EndpointError::PlaintextBeyondLoopback.into();
-            continue;
-        }
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => refusal = error.into(),
-        }
-    }
-    Err(refusal)
+    open_first(addresses, options, TcpStream::connect).await
 }
 
 fn close_timer() -> Pin<Box<dyn Future<Output = ()> + Send>> {
