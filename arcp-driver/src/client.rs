@@ -186,10 +186,10 @@ pub enum ClientError {
     #[error(transparent)]
     Misuse(#[from] ApiMisuse),
     /// The runtime refused it, or did not answer in time.
-    #[error("{}", words(.0))]
+    #[error("{0}")]
     Request(RequestError),
     /// The session is over.
-    #[error("the session is over: {0:?}")]
+    #[error("the session is over: {0}")]
     Closed(Arc<ClosedReason>),
     /// The client's driver was dropped.
     #[error("the client's driver was dropped")]
@@ -199,17 +199,5 @@ pub enum ClientError {
 impl From<RequestError> for ClientError {
     fn from(error: RequestError) -> Self {
         Self::Request(error)
-    }
-}
-
-fn words(error: &RequestError) -> String {
-    match error {
-        RequestError::Refused(error) => format!("the runtime refused: {}: {}", error.code, error.message),
-        RequestError::TimedOut => "the runtime did not answer in time".to_owned(),
-        RequestError::SessionClosed => "the session ended before the runtime answered".to_owned(),
-        RequestError::Unsupported(feature) => format!("the runtime does not know `{feature}`"),
-        RequestError::TooLarge { bytes, limit } => {
-            format!("the request takes {bytes} bytes, a frame of this session holds {limit}")
-        }
     }
 }

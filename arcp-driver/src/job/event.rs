@@ -97,7 +97,7 @@ impl From<Assembled> for JobOutput {
 #[non_exhaustive]
 pub enum JobError {
     /// It did not succeed.
-    #[error("the job ended with status `{}`{}", status.as_str(), error.as_ref().map_or(String::new(), |error| format!(": {}: {}", error.code, error.message)))]
+    #[error("the job ended with status `{}`{}", status.as_str(), error.as_ref().map_or(String::new(), |error| format!(": {error}")))]
     Failed {
         /// How it ended.
         status: FinalStatus,
@@ -136,7 +136,7 @@ pub enum JobError {
     #[error("the job had ended before with status `{}`, and its history was not asked for", .0.as_str())]
     WasOver(FinalStatus),
     /// The session was over before the job.
-    #[error("the session is over: {0:?}")]
+    #[error("the session is over: {0}")]
     Closed(Arc<ClosedReason>),
     /// The client's driver was dropped before the job ended.
     #[error("the client's driver was dropped")]
@@ -169,9 +169,16 @@ mod tests {
             reply_to: None,
             job_id: None,
         };
+        assert_eq!(ErrorPayload { message: String::new(), ..error.clone() }.to_string(), "CANCELLED");
         let failed = JobError::Failed { status: FinalStatus::Cancelled, error: Some(Box::new(error)) };
         assert_eq!(failed.to_string(), "the job ended with status `cancelled`: CANCELLED: enough");
         let failed = JobError::Failed { status: FinalStatus::TimedOut, error: None };
         assert_eq!(failed.to_string(), "the job ended with status `timed_out`");
+        let closed = JobError::Closed(Arc::new(ClosedReason::TakenOver));
+        assert_eq!(
+            closed.to_string(),
+            "the session is over: another connection has taken the session over",
+            "in words, not in Rust"
+        );
     }
 }

@@ -188,7 +188,7 @@ pub enum ClientState {
 ///                     client.close(now(), None);
 ///                 }
 ///                 Output::Event(ClientEvent::Closed(reason)) => {
-///                     println!("{reason:?}");
+///                     println!("{reason}");
 ///                     return Ok(());
 ///                 }
 ///                 Output::Event(_) => {}

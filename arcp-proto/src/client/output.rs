@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::agent::Versions;
 use crate::close::CloseCode;
@@ -178,17 +179,22 @@ pub struct Connected {
 }
 
 /// Why a request failed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// The runtime refused it.
+    #[error("the runtime refused: {0}")]
     Refused(Box<ErrorPayload>),
     /// No answer came in time.
+    #[error("the runtime did not answer in time")]
     TimedOut,
     /// The session ended first.
+    #[error("the session ended before the runtime answered")]
     SessionClosed,
     /// The other side did not negotiate what the request needs; the name of the feature.
+    #[error("the runtime does not know `{0}`")]
     Unsupported(&'static str),
     /// The frame is larger than this peer reads on this transport, in bytes.
+    #[error("the request takes {bytes} bytes, a frame of this session holds {limit}")]
     TooLarge {
         /// What the frame takes.
         bytes: usize,
@@ -210,4 +216,16 @@ pub enum ClosedReason {
     Refused(Box<ErrorPayload>),
     /// The configured number of attempts without progress is used up.
     GaveUp,
+}
+
+impl fmt::Display for ClosedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("the session was closed"),
+            Self::Unauthenticated(error) => write!(f, "the runtime does not accept the token ({error})"),
+            Self::TakenOver => f.write_str("another connection has taken the session over"),
+            Self::Refused(error) => write!(f, "the runtime refused the session ({error})"),
+            Self::GaveUp => f.write_str("the connection was lost and could not be made again"),
+        }
+    }
 }

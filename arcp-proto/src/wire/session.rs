@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::agent::Versions;
 use crate::error::ErrorCode;
@@ -96,6 +97,14 @@ pub struct ErrorPayload {
     pub reply_to: Option<String>,
     /// The job concerned.
     pub job_id: Option<JobId>,
+}
+
+/// The code and the peer's words, as they came: escape them before a terminal sees them.
+impl fmt::Display for ErrorPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.code)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
 }
 
 /// `session.ping`.

@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use arcp_driver::{ApiMisuse, EventKind, RequestError};
-use arcp_driver::{
-    ClientError, ClosedReason, Connected, ErrorPayload, EventBody, JobError, JobEvent, LogLevel,
-};
+use arcp_driver::{ClientError, Connected, EventBody, JobError, JobEvent, LogLevel};
 use arcp_proto::wire::event::ChunkEncoding;
 
 use crate::text::{count, escape, shortened};
@@ -147,33 +145,15 @@ pub(crate) fn connected(connected: &Connected) -> String {
     }
 }
 
-/// `CODE: message`.
-pub(crate) fn error(error: &ErrorPayload) -> String {
-    if error.message.is_empty() { error.code.clone() } else { format!("{}: {}", error.code, error.message) }
-}
-
 /// Why a request failed.
 pub(crate) fn client_error(error: &ClientError) -> String {
     match error {
-        ClientError::Request(RequestError::Refused(refused)) => self::error(refused),
+        ClientError::Request(RequestError::Refused(refused)) => refused.to_string(),
         ClientError::Misuse(ApiMisuse::TooLarge { bytes, limit }) => {
             format!("the input is too large: the message takes {bytes} bytes, and the runtime reads {limit}")
         }
-        ClientError::Closed(reason) => closed(reason),
+        ClientError::Closed(reason) => reason.to_string(),
         other => other.to_string(),
-    }
-}
-
-/// Why a session is over.
-pub(crate) fn closed(reason: &ClosedReason) -> String {
-    match reason {
-        ClosedReason::Requested => "the session was closed".into(),
-        ClosedReason::Unauthenticated(error) => {
-            format!("the runtime does not accept the token ({})", self::error(error))
-        }
-        ClosedReason::TakenOver => "another connection has taken the session over".into(),
-        ClosedReason::Refused(error) => format!("the runtime refused the session ({})", self::error(error)),
-        ClosedReason::GaveUp => "the connection was lost and could not be made again".into(),
     }
 }
 
@@ -181,9 +161,9 @@ pub(crate) fn closed(reason: &ClosedReason) -> String {
 pub(crate) fn job_error(error: &JobError) -> String {
     match error {
         JobError::Failed { status, error: Some(error) } => {
-            format!("the job ended as {}: {}", status.as_str(), self::error(error))
+            format!("the job ended as {}: {error}", status.as_str())
         }
-        JobError::Closed(reason) => closed(reason),
+        JobError::Closed(reason) => reason.to_string(),
         other => other.to_string(),
     }
 }

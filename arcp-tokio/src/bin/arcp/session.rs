@@ -7,12 +7,12 @@ use arcp_driver::websocket::ConnectOptions;
 use arcp_driver::{Client, ClientConfig, Connected, Connector, Secret, SessionEvent, SessionEvents};
 use arcp_tokio::{TokioTimer, connector};
 
+use crate::args;
 use crate::failure::Failure;
 use crate::show::Show;
 use crate::signals::Signals;
 use crate::text::count;
 use crate::tokens::check_token;
-use crate::{args, describe};
 
 /// Attempts in vain after which a session that stood once is given up: with the back-off, about a minute.
 const RECONNECT_ATTEMPTS: u32 = 12;
@@ -94,7 +94,7 @@ impl Target {
                 }
                 Some(SessionEvent::Disconnected) => attempts += 1,
                 Some(SessionEvent::Closed(reason)) => {
-                    return Err(Failure::error(format!("{}: {}", self.authority, describe::closed(&reason))));
+                    return Err(Failure::error(format!("{}: {reason}", self.authority)));
                 }
                 Some(_) => {}
                 None => break,

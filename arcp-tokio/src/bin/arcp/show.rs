@@ -48,7 +48,7 @@ impl Show {
             (Self::People(timeline), SessionEvent::ConnectFailed(why)) => {
                 timeline.line(None, Tone::Odd, "session", &escape(why))
             }
-            (_, SessionEvent::RuntimeError(error)) => self.notice(&describe::error(error)),
+            (_, SessionEvent::RuntimeError(error)) => self.notice(&error.to_string()),
             // Gaps are told by the job, an end of the session by the job's end.
             _ => Ok(()),
         }

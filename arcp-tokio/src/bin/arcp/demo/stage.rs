@@ -213,7 +213,7 @@ impl Stage {
                 self.findings.gaps_told += 1;
                 Ok(self.timeline.line(None, Tone::Bad, "gap", &format!("#{from} to #{to} are lost"))?)
             }
-            SessionEvent::Closed(reason) => Err(Failure::error(describe::closed(&reason))),
+            SessionEvent::Closed(reason) => Err(Failure::error(reason.to_string())),
             _ => Ok(()),
         }
     }
