@@ -98,16 +98,19 @@ impl Retention {
         }
         self.total.add(cost);
         match self.blocks.back_mut() {
-            Some(block)
-                if through - block.first < BLOCK_NUMBERS
-                    && block.cost.total().saturating_add(cost.total()) <= BLOCK_BYTES =>
-            {
+            Some(block) if !Self::fills_block(through - block.first, block.cost, cost) => {
                 block.last = through;
                 block.cost.add(cost);
             }
             _ => self.blocks.push_back(Block { first: self.last + 1, last: through, cost }),
         }
         self.last = through;
+    }
+
+    /// Whether what `numbers` numbers cost together leaves no room in their block for one that costs `next`.
+    #[must_use]
+    pub(crate) fn fills_block(numbers: u64, cost: Cost, next: Cost) -> bool {
+        numbers >= BLOCK_NUMBERS || cost.total().saturating_add(next.total()) > BLOCK_BYTES
     }
 
     /// The number below the oldest retained one.

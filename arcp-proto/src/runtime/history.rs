@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 
 use crate::close::CloseCode;
 use crate::error::{ErrorCode, Limit, WireError};
+use crate::replay::Retention;
 use crate::runtime::job::Hold;
+use crate::runtime::log::Log;
 use crate::runtime::session::{Following, Reading, ReadingWhat, Strain};
 use crate::runtime::store::{
     Command, Cost, Delivered, JobPage, PageLimit, Place, Record, StoreDone, StoreId,
@@ -204,9 +206,16 @@ impl RuntimeEndpoint {
         let Some(follow) = session.follows.get(&job) else { return };
         let line: Arc<Line> = Arc::clone(&follow.line);
         let (session_key, job_key) = (session.key, state.key);
-        let first_seq = session.last() + 1;
+        let before = session.last();
+        let mut first_seq = before + 1;
         let mut positions = Vec::new();
         let mut total = Cost::default();
+        let deliver = |log: &mut Log<_>, first_seq, positions: Vec<u64>, through, cost| {
+            let bytes = 64 + positions.len() as u64 * 8;
+            let record =
+                Record::Deliver { session: session_key, job: job_key, first_seq, positions, through, cost };
+            log.append(record, bytes);
+        };
         let mut reached = through;
         let mut ended = false;
         let mut strain = Strain::default();
@@ -221,6 +230,17 @@ impl RuntimeEndpoint {
                 return self.kill_session(handle, Limit::EventSeq, "the session's numbers are used up");
             }
             let cost = event.cost();
+            // A row knows only what a record costs in all, and must be able to give up as little as the session does.
+            if !positions.is_empty() && Retention::fills_block(positions.len() as u64, total, cost) {
+                deliver(
+                    log,
+                    first_seq,
+                    core::mem::take(&mut positions),
+                    pos - 1,
+                    core::mem::take(&mut total),
+                );
+                first_seq = session.last() + 1;
+            }
             let (seq, one) = session.number(&line, &event, cost, &config.limits);
             log.numbered(handle, &mut session.mark, seq);
             strain.lags |= one.lags;
@@ -231,21 +251,10 @@ impl RuntimeEndpoint {
         if reached == through {
             return;
         }
-        if !positions.is_empty() {
-            session.first_number(job, first_seq);
+        if session.last() > before {
+            session.first_number(job, before + 1);
         }
-        let bytes = 64 + positions.len() as u64 * 8;
-        log.append(
-            Record::Deliver {
-                session: session_key,
-                job: job_key,
-                first_seq,
-                positions,
-                through: reached,
-                cost: total,
-            },
-            bytes,
-        );
+        deliver(log, first_seq, positions, reached, total);
         if let Some(follow) = session.follows.get_mut(&job) {
             follow.state = Following::CatchingUp { through: reached };
         }

@@ -6,6 +6,7 @@ use std::vec::Vec;
 use serde_json::{Value, json};
 
 use super::harness::{ALL, World, code, config, pair, positions, seqs, types};
+use crate::id::SessionKey;
 use crate::runtime::RuntimeEvent;
 
 #[test]
@@ -384,4 +385,26 @@ fn every_subscribe_leaves_an_audit_entry() {
             ("other".into(), false, None, false)
         ]
     );
+}
+
+#[test]
+fn history_fills_a_row_in_blocks_as_small_as_live_events_do() {
+    let (mut world, a, _, job, id) = pair();
+    for _ in 0..40 {
+        world.log(job, &"x".repeat(10_000));
+    }
+    world.take(a);
+    let (c, welcome) = world.session(ALL);
+    world.send(c, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    let frames = world.take(c);
+    assert_eq!(positions(&frames), (1..=40).collect::<Vec<_>>());
+    let key = SessionKey::parse(welcome["session_id"].as_str().unwrap()).unwrap();
+    let numbers = &world.store.session(key).unwrap().numbers;
+    assert_eq!((numbers.len(), numbers.last()), (40, 40));
+    let blocks: Vec<_> = numbers.blocks().map(|block| block.cost.total()).collect();
+    assert!(blocks.iter().all(|bytes| *bytes <= 64 << 10), "{blocks:?}");
+    // Nothing is lost between the records of one page.
+    let mut world = world.restart(config());
+    let (_, again) = world.resume(&welcome, 0, ALL);
+    assert_eq!(positions(&again)[..40], positions(&frames));
 }
