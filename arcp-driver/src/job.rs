@@ -7,6 +7,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use arcp_proto::client::GrantedLease;
 use arcp_proto::id::JobId;
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::job::{Accepted, Subscribed};
@@ -28,11 +29,13 @@ pub(crate) use follow::Follow;
 pub struct Job {
     follow: Follow,
     accepted: Box<Accepted>,
+    lease: GrantedLease,
 }
 
 impl Job {
-    pub(crate) const fn new(follow: Follow, accepted: Box<Accepted>) -> Self {
-        Self { follow, accepted }
+    pub(crate) fn new(follow: Follow, accepted: Box<Accepted>) -> Self {
+        let lease = GrantedLease::from(&*accepted);
+        Self { follow, accepted, lease }
     }
 
     /// The job's id. It changes in one case: when the runtime has forgotten both session and job and had to begin it
@@ -46,6 +49,12 @@ impl Job {
     #[must_use]
     pub const fn accepted(&self) -> &Accepted {
         &self.accepted
+    }
+
+    /// What the job may do, for how much, and until when: the effective lease, which can be less than was asked for.
+    #[must_use]
+    pub const fn lease(&self) -> &GrantedLease {
+        &self.lease
     }
 
     /// The next event; `None` once the job, or the session, is over.
@@ -121,11 +130,13 @@ impl fmt::Debug for Job {
 pub struct Watch {
     follow: Follow,
     subscribed: Box<Subscribed>,
+    lease: GrantedLease,
 }
 
 impl Watch {
     pub(crate) fn new(link: Link, job: JobId, feed: Feed, subscribed: Box<Subscribed>) -> Self {
-        Self { follow: Follow::new(link, job, feed, true), subscribed }
+        let lease = GrantedLease::from(&*subscribed);
+        Self { follow: Follow::new(link, job, feed, true), subscribed, lease }
     }
 
     /// The job's id.
@@ -138,6 +149,12 @@ impl Watch {
     #[must_use]
     pub const fn subscribed(&self) -> &Subscribed {
         &self.subscribed
+    }
+
+    /// What the job may do, until when, and what was left of its budget when it was subscribed to.
+    #[must_use]
+    pub const fn lease(&self) -> &GrantedLease {
+        &self.lease
     }
 
     /// The next event, as [`Job::next`].

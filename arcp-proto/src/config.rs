@@ -206,7 +206,7 @@ impl ClientConfig {
             name: String::from("arcp-rs"),
             version: String::from(env!("CARGO_PKG_VERSION")),
             token: token.into(),
-            features: Features::SUPPORTED,
+            features: Features::CLIENT,
             resume: None,
             other_jobs: false,
             welcome_timeout: Duration::from_secs(10),

@@ -69,7 +69,7 @@ impl Features {
     /// No feature: a peer of protocol version 1.0.
     pub const NONE: Self = Self(0);
 
-    /// What this crate implements and an endpoint offers unless told otherwise.
+    /// What a runtime of this crate implements and offers unless told otherwise.
     pub const SUPPORTED: Self = Self::NONE
         .with(Feature::Heartbeat)
         .with(Feature::Ack)
@@ -79,6 +79,10 @@ impl Features {
         .with(Feature::ResultChunk)
         .with(Feature::AgentVersions)
         .with(Feature::Core);
+
+    /// What a client of this crate implements and offers unless told otherwise.
+    pub const CLIENT: Self =
+        Self::SUPPORTED.with(Feature::LeaseExpiresAt).with(Feature::CostBudget).with(Feature::ModelUse);
 
     /// The set with `feature` added.
     #[must_use]

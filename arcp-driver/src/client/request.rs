@@ -8,6 +8,8 @@ use std::time::Duration;
 use arcp_proto::client::{ListQuery, Submission, Subscription};
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::JobId;
+use arcp_proto::lease::LeaseRequest;
+use arcp_proto::time::UnixTime;
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::job::Cancelled;
@@ -80,6 +82,25 @@ impl<T> Future for Pending<T> {
 }
 
 /// A job to submit; made by [`Client::submit`] and sent when awaited.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn example(client: arcp_driver::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let job = client
+///     .submit("research")
+///     .input(&"the price of tea")
+///     .lease("tool.call", ["search.*"])
+///     .lease("agent.delegate", ["summarise"])
+///     .budget("USD:1.00")
+///     .expires_in(Duration::from_secs(600))
+///     .await?;
+/// println!("may call {:?}", job.lease().patterns("tool.call"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// To a runtime that knows no budgets, models or ends of leases a submit that asks for one is not sent: it fails with
+/// [`RequestError::Unsupported`](crate::RequestError::Unsupported).
 #[must_use = "nothing is submitted unless this is awaited"]
 pub struct Submit<'a> {
     client: &'a Client,
@@ -127,6 +148,38 @@ impl<'a> Submit<'a> {
     /// Makes the job part of a trace (protocol §7).
     pub fn trace_id(mut self, trace: TraceId) -> Self {
         self.submission = self.submission.trace_id(trace);
+        self
+    }
+
+    /// Asks to be allowed what these patterns cover: of `fs.read`, `fs.write`, `net.fetch`, `tool.call`,
+    /// `agent.delegate`, `model.use` or `x-vendor.<vendor>.<name>`. Several calls add up; what no call names the job may
+    /// not do. The runtime may grant less: see [`Job::lease`].
+    pub fn lease<P: Into<String>>(
+        self,
+        namespace: impl Into<String>,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.change_lease(|lease| lease.grant(namespace, patterns))
+    }
+
+    /// Limits what the job may spend in one currency, as `USD:1.00`. Several calls limit several currencies.
+    pub fn budget(self, amount: impl Into<String>) -> Self {
+        self.change_lease(|lease| lease.budget(amount))
+    }
+
+    /// Ends the lease, and the job with it, at this time of the runtime's clock.
+    pub fn expires_at(self, time: UnixTime) -> Self {
+        self.change_lease(|lease| lease.expires_at(time))
+    }
+
+    /// Ends the lease, and the job with it, this long from now by the clock of this client. With a [`key`](Self::key),
+    /// submitting again asks for another time, which is another submit: give that one [`expires_at`](Self::expires_at).
+    pub fn expires_in(self, span: Duration) -> Self {
+        self.change_lease(|lease| lease.expires_in(span))
+    }
+
+    fn change_lease(mut self, change: impl FnOnce(LeaseRequest) -> LeaseRequest) -> Self {
+        self.submission.lease = change(self.submission.lease);
         self
     }
 }

@@ -26,15 +26,18 @@ impl ClientEndpoint {
     /// after every loss and time-out, always with the same key, so that it runs once (protocol §3.3).
     ///
     /// # Errors
-    /// A member is out of range, the submit is larger than a frame, or the session is closed.
+    /// A member is out of range, the lease is none that any runtime takes, the submit is larger than a frame, or the
+    /// session is closed.
     pub fn submit(&mut self, now: Now, submission: Submission) -> Result<RequestId, ApiMisuse> {
         self.refuse_after_end()?;
         submission.check()?;
+        let (lease_request, lease_constraints) =
+            submission.lease.to_json(now.unix).map_err(|error| ApiMisuse::OutOfRange(error.message))?;
         let submit = Submit {
             agent: submission.agent,
             input: submission.input,
-            lease_request: None,
-            lease_constraints: None,
+            lease_request,
+            lease_constraints,
             idempotency_key: Some(match submission.idempotency_key {
                 Some(key) => key,
                 None => self.mint.id("idk_", now.unix),

@@ -2,6 +2,7 @@
 
 mod commands;
 mod deliver;
+mod granted;
 mod jobs;
 mod list;
 mod numbers;
@@ -39,6 +40,7 @@ use crate::wire::peer::{PeerProfile, TransportKind};
 use crate::wire::session::Goodbye;
 use crate::wire::{Envelope, ScanLimits};
 
+pub use granted::GrantedLease;
 pub use list::ListQuery;
 pub use output::{ClientEvent, ClosedReason, Connected, Output, RequestError, RequestId, ResumeState};
 pub use requests::{Submission, Subscription};
@@ -93,7 +95,7 @@ pub enum ClientState {
 /// * **Inputs**, `handle_*`, say what happened outside. They return nothing: a peer that misbehaves becomes outputs.
 ///   An input that does not fit the state is a no-op.
 /// * **Commands** ([`submit`](Self::submit), [`cancel`](Self::cancel), [`subscribe`](Self::subscribe),
-///   [`list_jobs`](Self::list_jobs),///   [`unsubscribe`](Self::unsubscribe), [`abandon`](Self::abandon), [`taken`](Self::taken), [`close`](Self::close),
+///   [`list_jobs`](Self::list_jobs), [`unsubscribe`](Self::unsubscribe), [`abandon`](Self::abandon), [`taken`](Self::taken), [`close`](Self::close),
 ///   [`reconnect_now`](Self::reconnect_now)) are the application's. They are legal in every state; what cannot leave
 ///   yet waits for the session. Their errors are the caller's own mistakes.
 /// * **Outputs**, `poll_*`, are what to do about it. They are queued by inputs and commands, never made by polling, so

@@ -10,6 +10,7 @@ use crate::client::output::RequestId;
 use crate::config::MAX_SEQ;
 use crate::error::ApiMisuse;
 use crate::id::JobId;
+use crate::lease::LeaseRequest;
 use crate::time::Instant;
 use crate::trace::TraceId;
 use crate::wire::RawJson;
@@ -27,10 +28,12 @@ const MAX_RUNTIME_SEC: u64 = 31_536_000;
 ///
 /// ```
 /// use arcp_proto::client::Submission;
+/// use arcp_proto::lease::LeaseRequest;
 /// use arcp_proto::wire::RawJson;
 ///
 /// let input = RawJson::encode(&["a", "b"])?;
-/// let submission = Submission::new("sorter@1.2.0", input).max_runtime_sec(60);
+/// let lease = LeaseRequest::default().grant("tool.call", ["sort.*"]).budget("USD:0.10");
+/// let submission = Submission::new("sorter@1.2.0", input).max_runtime_sec(60).lease(lease);
 /// # let _ = submission;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -47,13 +50,24 @@ pub struct Submission {
     pub max_runtime_sec: Option<u64>,
     /// The trace the job belongs to; made up where absent.
     pub trace_id: Option<TraceId>,
+    /// What the job asks to be allowed, for how much, and until when. To a runtime that has not negotiated what it needs
+    /// it is not sent: the submit fails with [`RequestError::Unsupported`](crate::client::RequestError::Unsupported)
+    /// (D-42).
+    pub lease: LeaseRequest,
 }
 
 impl Submission {
     /// A job for `agent` with this input.
     #[must_use]
     pub fn new(agent: impl Into<String>, input: RawJson) -> Self {
-        Self { agent: agent.into(), input, idempotency_key: None, max_runtime_sec: None, trace_id: None }
+        Self {
+            agent: agent.into(),
+            input,
+            idempotency_key: None,
+            max_runtime_sec: None,
+            trace_id: None,
+            lease: LeaseRequest::default(),
+        }
     }
 
     /// Names the job, so that submitting it again from anywhere finds the same one.
@@ -74,6 +88,13 @@ impl Submission {
     #[must_use]
     pub const fn trace_id(mut self, trace: TraceId) -> Self {
         self.trace_id = Some(trace);
+        self
+    }
+
+    /// Asks for this lease, in the place of any before.
+    #[must_use]
+    pub fn lease(mut self, lease: LeaseRequest) -> Self {
+        self.lease = lease;
         self
     }
 

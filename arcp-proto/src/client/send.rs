@@ -9,6 +9,7 @@ use crate::client::requests::{Ask, Subscription};
 use crate::client::session::Phase;
 use crate::feature::Feature;
 use crate::id::JobId;
+use crate::lease::needed_features;
 use crate::time::Now;
 use crate::wire::job::{Cancel, Subscribe, Unsubscribe};
 use crate::wire::session::Ack;
@@ -46,6 +47,11 @@ impl ClientEndpoint {
         let (session_id, limit) = (session.id.as_str(), session.profile.frame_limit(active.transport));
         let (wait, (envelope, frame)) = match ask {
             Ask::Submit { submit, trace, .. } => {
+                let needed =
+                    needed_features(submit.lease_request.as_ref(), submit.lease_constraints.as_ref());
+                if let Some(missing) = needed.iter().find(|feature| !session.features.has(*feature)) {
+                    return self.reject(now, request, RequestError::Unsupported(missing.as_str()));
+                }
                 let text = trace.to_text();
                 // Hex digits are ASCII, so this cannot fail.
                 let about = About { trace: core::str::from_utf8(&text).ok(), job: None };

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod hostile;
+mod leases;
 mod list;
 mod peer;
 mod replies;

@@ -17,6 +17,7 @@ mod operation;
 mod parse;
 mod path;
 mod pattern;
+mod request;
 mod subset;
 #[cfg(test)]
 mod tests;
@@ -38,8 +39,11 @@ pub use name::canonical_name;
 pub use operation::{Canonical, Circumstances, Denial, Operation};
 pub use path::canonical_path;
 pub use pattern::{MAX_PATTERN_BYTES, MAX_SEGMENTS, MAX_TARGET_BYTES, MAX_WILDCARDS};
+pub use request::LeaseRequest;
 pub use text::Refusal;
 pub use url::canonical_url;
+
+pub(crate) use request::needed_features;
 
 use crate::time::UnixTime;
 use crate::wire::{RawJson, object_text};

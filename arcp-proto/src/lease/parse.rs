@@ -105,7 +105,7 @@ impl Lease {
 
 /// A refusal in fixed words.
 #[derive(Clone, Copy)]
-struct Fixed(&'static str);
+pub(super) struct Fixed(&'static str);
 
 impl From<Fixed> for WireError {
     fn from(fixed: Fixed) -> Self {
@@ -114,7 +114,7 @@ impl From<Fixed> for WireError {
 }
 
 const TOO_MANY_NAMESPACES: Fixed = Fixed("a lease has at most 32 namespaces");
-const TOO_LONG: Fixed = Fixed("a lease has at most 32768 bytes of JSON text");
+pub(super) const TOO_LONG: Fixed = Fixed("a lease has at most 32768 bytes of JSON text");
 
 /// The members of an object; `None` if it is absent or `null`.
 fn members<'a>(member: &'static str, value: Option<&'a RawJson>) -> Result<Option<Fields<'a>>, WireError> {
