@@ -154,6 +154,8 @@ pub use timer::{SystemClock, Timer};
 #[cfg(feature = "websocket")]
 pub mod connect;
 pub mod gate;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod lines;
 #[cfg(feature = "websocket")]
 pub mod listen;

@@ -76,6 +76,23 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// Admit also bearers of JSON Web Tokens signed with HS256 and the key in this file: its bytes, without a line end
+    /// behind the last, at least 32. The principal is ISSUER|SUBJECT; the connection closes when the token expires.
+    #[arg(long, value_name = "PATH", requires_all = ["jwt_issuer", "jwt_audience"])]
+    pub(crate) jwt_key_file: Option<PathBuf>,
+
+    /// Who must have issued these tokens (their `iss`).
+    #[arg(long, value_name = "ISSUER", requires = "jwt_key_file")]
+    pub(crate) jwt_issuer: Option<String>,
+
+    /// For whom they must be (their `aud`).
+    #[arg(long, value_name = "AUDIENCE", requires = "jwt_key_file")]
+    pub(crate) jwt_audience: Option<String>,
+
+    /// How much the issuer's clock may differ from this one, up to 60s.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, requires = "jwt_key_file")]
+    pub(crate) jwt_leeway: Option<Duration>,
+
     /// Also answer to clients that call this machine by this name or address, besides localhost. May be given many times.
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<String>,
@@ -332,6 +349,8 @@ mod tests {
             ("arcp submit a --token canary --token canary", "--token"),
             ("arcp submit a --attempts 0", "--attempts"),
             ("arcp serve --stdio --listen canary:1", "exclude"),
+            ("arcp serve --jwt-key-file canary", "--jwt-issuer"),
+            ("arcp serve --jwt-audience canary --token a=b", "--jwt-key-file"),
             ("arcp ls --status canary", "--status"),
             ("arcp ls canary", "too many"),
             ("arcp tail", "JOB"),

@@ -6,6 +6,7 @@ mod cancel;
 mod demo;
 mod describe;
 mod failure;
+mod issuer;
 mod json;
 mod ls;
 mod parse;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use arcp_driver::jwt::Jwt;
 use arcp_driver::listen::{ListenOptions, ServeError};
 use arcp_driver::{JobContext, Runtime};
 use arcp_tokio::Server;
@@ -10,6 +11,7 @@ use arcp_tokio::Server;
 use crate::agents::{self, Observer, Stage};
 use crate::args;
 use crate::failure::{Failure, warn};
+use crate::issuer;
 use crate::signals::Signals;
 use crate::tokens::{Grant, grants};
 
@@ -29,6 +31,7 @@ Ctrl-C or SIGTERM says goodbye to every client and ends; a second one ends at on
 pub(crate) struct Plan {
     place: Place,
     grants: Vec<Grant>,
+    jwt: Option<Jwt>,
     quiet: bool,
 }
 
@@ -47,6 +50,13 @@ impl Plan {
             }
         };
         let grants = grants(&arguments.token, arguments.token_file.as_deref(), environment.as_deref())?;
+        let jwt = issuer::verifier(&arguments)?;
+        if grants.is_empty() && jwt.is_none() {
+            return Err(Failure::usage(
+                "nobody could connect: give at least one TOKEN=PRINCIPAL with --token, --token-file or ARCP_TOKENS, \
+                 or --jwt-key-file",
+            ));
+        }
         let place = if arguments.stdio {
             Place::Stdio
         } else {
@@ -56,7 +66,7 @@ impl Plan {
                 beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
             }
         };
-        Ok(Self { place, grants, quiet: arguments.quiet })
+        Ok(Self { place, grants, jwt, quiet: arguments.quiet })
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
@@ -65,6 +75,9 @@ impl Plan {
         let mut builder = Runtime::builder();
         for Grant { token, principal } in &self.grants {
             builder = builder.bearer(token, principal.as_str());
+        }
+        if let Some(jwt) = self.jwt {
+            builder = builder.verifier(jwt);
         }
         let builder = agents::add(builder, &observer(self.quiet));
         let runtime = builder.build().map_err(Failure::usage)?;
