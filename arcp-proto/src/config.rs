@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::agent::Inventory;
 use crate::client::ResumeState;
 use crate::feature::Features;
+use crate::observe::Visibility;
 use crate::secret::Secret;
 
 /// Largest integer on the wire: 2⁵³−1 (D-55).
@@ -26,6 +27,8 @@ pub struct RuntimeConfig {
     pub features: Features,
     /// The agents that can be submitted to.
     pub agents: Inventory,
+    /// Who may see which job, and who may use which agent. By default everybody sees their own jobs and uses every agent.
+    pub visibility: Visibility,
     /// Heartbeat interval, whole seconds, 1 s to 1 h. Default 30 s.
     pub heartbeat_interval: Duration,
     /// How long a detached session lives, whole seconds, 1 s to 24 h. Default 600 s.
@@ -46,6 +49,7 @@ impl Default for RuntimeConfig {
             version: String::from(env!("CARGO_PKG_VERSION")),
             features: Features::SUPPORTED,
             agents: Inventory::default(),
+            visibility: Visibility::default(),
             heartbeat_interval: Duration::from_secs(30),
             resume_window: Duration::from_secs(600),
             cancel_grace: Duration::from_secs(30),

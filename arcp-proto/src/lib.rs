@@ -41,6 +41,7 @@ pub mod feature;
 mod heartbeat;
 pub mod id;
 pub mod lease;
+pub mod observe;
 pub mod replay;
 pub mod runtime;
 pub mod secret;

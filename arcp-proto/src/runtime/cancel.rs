@@ -6,11 +6,10 @@ use core::time::Duration;
 
 use crate::error::{ErrorCode, WireError};
 use crate::runtime::inbound::Request;
-use crate::runtime::job::Job;
-use crate::runtime::output::{Output, StopReason};
+use crate::runtime::output::{Access, Output, StopReason};
 use crate::runtime::requests::Reply;
 use crate::runtime::store::Record;
-use crate::runtime::{JobHandle, RuntimeEndpoint, SessionHandle, Timer};
+use crate::runtime::{JobHandle, RuntimeEndpoint, Timer};
 use crate::wire::Envelope;
 use crate::wire::event::{Outcome, Terminal};
 use crate::wire::job::Cancel;
@@ -28,21 +27,11 @@ impl RuntimeEndpoint {
             Ok(named) => named,
             Err(error) => return self.refuse_job(request, request.job_id.as_deref(), error),
         };
-        let visible = key.and_then(|key| self.visible_job(request, key));
-        let Some(handle) = visible else {
-            return self.refuse_job(
-                request,
-                Some(&text),
-                WireError::new(ErrorCode::JobNotFound, "no such job"),
-            );
+        let handle = match self.job_for(request, key, Access::Cancel) {
+            Ok(handle) => handle,
+            Err(error) => return self.refuse_job(request, Some(&text), error),
         };
-        self.names_job(request.session, handle);
         let Some(job) = self.jobs.get(handle) else { return };
-        // A job whose owner died may be cancelled by any session of its principal (D-21).
-        if self.living_owner(job).is_some_and(|owner| owner != request.session) {
-            let error = WireError::new(ErrorCode::PermissionDenied, "only the owning session may cancel");
-            return self.refuse_job(request, Some(&text), error);
-        }
         let ended = job.state.is_final().then(|| job.state.as_str());
         let accepted = job.accepted;
         let reason: Option<Arc<str>> = cancel.reason.as_deref().map(Arc::from);
@@ -53,12 +42,6 @@ impl RuntimeEndpoint {
             self.log.position()
         };
         self.answer(request, None, position, Reply::Cancelled { job: handle, reason, ended });
-    }
-
-    /// The owner of a job, unless it is dead: a finished job may outlive the session that owned it.
-    fn living_owner(&self, job: &Job) -> Option<SessionHandle> {
-        job.owner
-            .filter(|owner| self.sessions.get(*owner).is_some_and(|session| session.dead_since.is_none()))
     }
 
     /// Records why the job must end, tells its agent, and ends it at once if no agent runs. The first reason stays, only

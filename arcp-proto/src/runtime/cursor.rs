@@ -12,6 +12,8 @@ use crate::wire::base64;
 
 /// What is authenticated begins with this, so that nothing else the key might ever be used for is a cursor.
 const PURPOSE: &[u8] = b"arcp session.jobs next_cursor 1";
+/// What masks the place begins with this, which is no beginning of the other.
+const MASK: &[u8] = b"arcp session.jobs next_cursor mask 1";
 /// A block of SHA-256, to which HMAC pads its key.
 const BLOCK: usize = 64;
 const PLACE: usize = 16;
@@ -32,17 +34,26 @@ impl CursorKey {
         let place = place.ulid().bits().to_be_bytes();
         let tag = self.tag(&place, principal, filter);
         let mut text = String::new();
-        base64::encode_into(&mut text, &[place.as_slice(), tag.as_slice()].concat());
+        base64::encode_into(&mut text, &[self.masked(place, &tag).as_slice(), tag.as_slice()].concat());
         text
+    }
+
+    /// The place made unreadable, or readable again: it may be that of a job the principal does not see.
+    fn masked(&self, mut place: [u8; PLACE], tag: &[u8; TAG]) -> [u8; PLACE] {
+        for (byte, mask) in place.iter_mut().zip(self.hmac(&[MASK, tag])) {
+            *byte ^= mask;
+        }
+        place
     }
 
     /// The place a cursor stands for; `None` if this key did not seal it for this principal and this filter.
     pub(super) fn open(&self, text: &str, principal: &str, filter: &[u8; 32]) -> Option<JobKey> {
         let mut bytes = Vec::new();
         base64::decode_into(&mut bytes, text)?;
-        let (place, tag) = bytes.split_first_chunk::<PLACE>()?;
-        let is_ours: bool = self.tag(place, principal, filter).ct_eq(tag).into();
-        is_ours.then(|| JobKey::from_ulid(Ulid::from_bits(u128::from_be_bytes(*place))))
+        let (masked, tag) = bytes.split_first_chunk::<PLACE>()?;
+        let place = self.masked(*masked, tag.try_into().ok()?);
+        let is_ours: bool = self.tag(&place, principal, filter).ct_eq(tag).into();
+        is_ours.then(|| JobKey::from_ulid(Ulid::from_bits(u128::from_be_bytes(place))))
     }
 
     fn tag(&self, place: &[u8; PLACE], principal: &str, filter: &[u8; 32]) -> [u8; TAG] {
@@ -114,6 +125,21 @@ mod tests {
         assert_eq!(ours.open(&text, "alic", &[7; 32]), None);
         assert_eq!(ours.open(&text, "alice", &[8; 32]), None);
         assert_eq!(CursorKey::new(&mut Fixed(2)).open(&text, "alice", &[7; 32]), None);
+    }
+
+    #[test]
+    fn the_place_cannot_be_read_from_a_cursor() {
+        let ours = CursorKey::new(&mut Fixed(1));
+        let bytes = |bits: u128, filter: u8| {
+            let mut bytes = Vec::new();
+            let text = ours.seal(JobKey::from_ulid(Ulid::from_bits(bits)), "alice", &[filter; 32]);
+            base64::decode_into(&mut bytes, &text).unwrap();
+            bytes[..PLACE].to_vec()
+        };
+        assert_ne!(bytes(5, 7), 5_u128.to_be_bytes());
+        let differing = |a: &[u8], b: &[u8]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+        assert!(differing(&bytes(5, 7), &bytes(6, 7)) > 8, "neighbours look unlike");
+        assert!(differing(&bytes(5, 7), &bytes(5, 8)) > 8, "each list has its own mask");
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl RuntimeEndpoint {
         // Origin numbers of a job always rise, also while nobody owns it (D-103).
         let origin = owner_seq.map_or(job.last_origin + 1, |seq| seq.max(job.last_origin + 1));
         job.last_origin = origin;
-        log.stands(handle, &mut job.mark, Standing { state: job.state, last_origin: origin });
+        log.stands(handle, &mut job.mark, Standing { state: job.state, last_origin: origin, last_pos: pos });
         let is_end = matches!(event.content, Content::End(_));
         if is_end {
             // It outlives the history before it.

@@ -198,6 +198,7 @@ impl RuntimeEndpoint {
                 .config
                 .agents
                 .iter()
+                .filter(|(name, _)| self.config.visibility.agent(&state.principal_name, name))
                 .map(|(name, versions)| (name.to_owned(), versions.clone()))
                 .collect::<Vec<_>>(),
             request_id: Some(request_id.to_string()),

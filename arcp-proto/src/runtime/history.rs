@@ -155,6 +155,7 @@ impl RuntimeEndpoint {
     }
 
     fn history_read(&mut self, handle: SessionHandle, job: JobHandle, page: JobPage) {
+        let is_own = self.is_own(handle, job);
         let Some(session) = self.sessions.get_mut(handle) else { return };
         let Some(follow) = session.follows.get_mut(&job) else { return };
         let state = follow.state.clone();
@@ -175,7 +176,7 @@ impl RuntimeEndpoint {
                 }
                 if after < seam_pos && first.is_some() {
                     seam.replayed = true;
-                    seam.history_from = Some(page.before);
+                    seam.history_from = Some(if is_own { page.before } else { after });
                 }
                 self.history_opens(handle, job, request_id, seam, after);
                 self.deliver_page(

@@ -108,6 +108,8 @@ pub(crate) struct Standing {
     pub(crate) state: JobState,
     /// Origin number of its newest event; 0 before the first.
     pub(crate) last_origin: u64,
+    /// Position of its newest event; 0 before the first.
+    pub(crate) last_pos: u64,
 }
 
 /// How a streamed result is kept for a submitter that cannot read chunks (D-43).

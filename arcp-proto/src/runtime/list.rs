@@ -1,6 +1,7 @@
 //! `session.list_jobs`: what a principal may see, as it is in the store (protocol §2.7).
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
@@ -9,9 +10,11 @@ use sha2::{Digest, Sha256};
 use crate::error::WireError;
 use crate::feature::Feature;
 use crate::id::JobId;
-use crate::runtime::RuntimeEndpoint;
+use crate::observe::Sight;
 use crate::runtime::inbound::Request;
 use crate::runtime::job::{Job, JobState};
+use crate::runtime::policy::sight;
+use crate::runtime::{Output, RuntimeEndpoint, RuntimeEvent};
 use crate::time::UnixTime;
 use crate::wire::list::{DEFAULT_PAGE, JobEntry, Jobs, LARGEST_PAGE, ListJobs};
 use crate::wire::{Envelope, RawJson, object_text, push_object};
@@ -49,7 +52,7 @@ impl RuntimeEndpoint {
     }
 
     fn page_of_jobs(&mut self, request: &Request, list: &ListJobs) -> Result<Jobs, WireError> {
-        let Self { sessions, principals, jobs, cursors, .. } = self;
+        let Self { sessions, principals, jobs, job_keys, cursors, config, outputs, .. } = self;
         let Some(session) = sessions.get(request.session) else {
             return Err(WireError::invalid("the session is over"));
         };
@@ -74,15 +77,36 @@ impl RuntimeEndpoint {
         };
         let mut behind = None;
         let mut has_more = false;
-        let newest_first = principals.at(session.principal).jobs.range((Bound::Unbounded, below)).rev();
-        for (looked_at, (key, handle)) in newest_first.enumerate() {
-            let entry = jobs.get(*handle).and_then(|job| filter.entry(job));
-            has_more = looked_at == LOOKED_AT || entry.is_some_and(|entry| !page.take(entry));
-            if has_more {
+        let mut others = 0;
+        let viewer = (session.principal, &*session.principal_name);
+        let sees_others = config.visibility.sees_others(viewer.1);
+        let table = if sees_others { job_keys } else { &principals.at(session.principal).jobs };
+        let mut last = None;
+        for (looked_at, (key, handle)) in table.range((Bound::Unbounded, below)).rev().enumerate() {
+            if looked_at == LOOKED_AT {
+                (has_more, behind) = (true, last);
                 break;
+            }
+            last = Some(*key);
+            // What is not seen leaves no trace, the cursor included.
+            let Some(job) =
+                jobs.get(*handle).filter(|job| sight(&config.visibility, viewer, job) > Sight::Nothing)
+            else {
+                continue;
+            };
+            let is_own = job.principal == session.principal;
+            if let Some(entry) = filter.entry(job, is_own) {
+                if !page.take(entry) {
+                    has_more = true;
+                    break;
+                }
+                others += usize::from(!is_own);
             }
             behind = Some(*key);
         }
+        let principal = Arc::clone(&session.principal_name);
+        let listed = RuntimeEvent::Listed { principal, jobs: page.entries.len(), others };
+        outputs.push_back(Output::Event(listed));
         let ids = Some(request.id.to_string());
         Ok(Jobs {
             request_id: ids.clone(),
@@ -115,8 +139,9 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// What the job's entry says, if its acceptance is stored and it is asked for.
-    fn entry(&self, job: &Job) -> Option<JobEntry> {
+    /// What the job's entry says, if its acceptance is stored and it is asked for. Of another principal's job, positions
+    /// stand for origin numbers (D-65).
+    fn entry(&self, job: &Job, is_own: bool) -> Option<JobEntry> {
         let committed = job.committed?;
         let is_wanted = self.states & bit(committed.state) != 0
             && self.agent.is_none_or(|agent| {
@@ -135,7 +160,7 @@ impl<'a> Filter<'a> {
             parent_job_id: None,
             created_at: Some(job.accepted_at),
             trace_id: Some(job.trace_id.to_string()),
-            last_event_seq: Some(committed.last_origin),
+            last_event_seq: Some(if is_own { committed.last_origin } else { committed.last_pos }),
         })
     }
 

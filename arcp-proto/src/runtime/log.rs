@@ -366,7 +366,7 @@ mod tests {
         let mut log: Log<u32> = Log::new();
         let (a, b) = (JobHandle(1), JobHandle(2));
         let (mut mark_a, mut mark_b) = (Mark::default(), Mark::default());
-        let at = |last_origin| Standing { state: JobState::Running, last_origin };
+        let at = |last_origin| Standing { state: JobState::Running, last_origin, last_pos: last_origin };
         log.append(record(), 1);
         log.stands(a, &mut mark_a, at(1));
         log.stands(b, &mut mark_b, at(1));

@@ -19,6 +19,7 @@ mod job;
 mod list;
 mod log;
 mod output;
+mod policy;
 mod pressure;
 mod principal;
 mod recovery;
@@ -62,8 +63,8 @@ use store::{Command, StoreDone, StoreId};
 
 pub use job::JobState;
 pub use output::{
-    AgentEnd, AgentFailure, AgentInput, AuthId, ConnectionId, Credentials, JobHandle, Output, RuntimeEvent,
-    SessionHandle, StartJob, StopReason, Verdict,
+    Access, AgentEnd, AgentFailure, AgentInput, AuthId, ConnectionId, Credentials, Decision, JobHandle,
+    Output, RuntimeEvent, SessionHandle, StartJob, StopReason, Verdict,
 };
 pub use recovery::{Recovery, RecoveryError, Step};
 
@@ -124,7 +125,8 @@ enum Effect {
 ///
 /// * **Inputs** (`handle_*`) tell what happened. They take [`Now`]; its monotonic part never goes backwards. What only a
 ///   peer can get wrong is never an `Err`: a bad peer becomes outputs. An input with nothing to do changes nothing.
-/// * **Commands** ([`cancel_job`](Self::cancel_job), [`shut_down`](Self::shut_down)) ask for something.
+/// * **Commands** ([`cancel_job`](Self::cancel_job), [`policy_changed`](Self::policy_changed),
+///   [`shut_down`](Self::shut_down)) ask for something.
 /// * **Outputs** ([`poll_output`](Self::poll_output), [`poll_frame`](Self::poll_frame),
 ///   [`poll_timeout`](Self::poll_timeout)) say what is to be done. All are O(1), and queued by inputs and commands only,
 ///   so the order in which they are polled changes nothing but their own order.

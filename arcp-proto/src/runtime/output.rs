@@ -185,6 +185,30 @@ pub struct AgentFailure {
     pub agent_code: Option<String>,
 }
 
+/// What a principal wants with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Access {
+    /// To begin to follow it.
+    Subscribe,
+    /// To go on following it, after [`policy_changed`](crate::runtime::RuntimeEndpoint::policy_changed) or a recovery. Told
+    /// only where it may not.
+    Follow,
+    /// To cancel it.
+    Cancel,
+}
+
+/// What came of a question of sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// It may.
+    Allowed,
+    /// It may not, and was told so (`PERMISSION_DENIED`).
+    Refused,
+    /// It was told that there is no such job (`JOB_NOT_FOUND`), whether or not there is one.
+    Hidden,
+}
+
 /// Something worth a log line or a counter. Never holds a secret or peer text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,16 +251,28 @@ pub enum RuntimeEvent {
         /// How.
         status: FinalStatus,
     },
-    /// A subscribe was judged.
-    Subscribe {
+    /// What a principal asked of one job, or still had of it, was judged: the audit entry of subscribe and cancel
+    /// (protocol §3.6).
+    Access {
         /// Who asked.
         principal: Arc<str>,
+        /// For what.
+        access: Access,
         /// The job; `None` if there is none of that id.
         job: Option<JobKey>,
         /// Who submitted it.
         submitter: Option<Arc<str>>,
-        /// Whether it was allowed.
-        allowed: bool,
+        /// What came of it.
+        decision: Decision,
+    },
+    /// A page of jobs was listed.
+    Listed {
+        /// Who asked.
+        principal: Arc<str>,
+        /// How many jobs are on the page.
+        jobs: usize,
+        /// How many of them other principals submitted.
+        others: usize,
     },
     /// A frame could not be read.
     Malformed {

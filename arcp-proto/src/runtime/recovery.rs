@@ -172,6 +172,8 @@ impl RuntimeEndpoint {
                 self.principals.at(job.principal).finished.push_back(handle);
             }
         }
+        // Another process may have another policy.
+        self.judge_follows();
         for (handle, stopping) in unfinished {
             let Some(job) = self.jobs.get(handle) else { continue };
             let (state, principal) = (job.state, job.principal);
@@ -237,7 +239,7 @@ impl RuntimeEndpoint {
             None => JobState::Pending,
         };
         let state = job.state;
-        job.committed = Some(Standing { state, last_origin });
+        job.committed = Some(Standing { state, last_origin, last_pos: positions.last() });
         let last = positions.last();
         let holder = self.principals.at(principal);
         holder.buffered = holder.buffered.saturating_add(positions.total().total());

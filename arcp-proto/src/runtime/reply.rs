@@ -132,6 +132,12 @@ impl RuntimeEndpoint {
                 Some(self.frame(session, "job.cancelled", Some(head), &object_text(|out| payload.write(out))))
             }
             Reply::Subscribed(seam) => {
+                if let Some(error) = self.forbids_following(session, seam.job) {
+                    let job_id = self.jobs.get(seam.job)?.key.to_string();
+                    let mut payload = String::new();
+                    error.write_payload(&mut payload, Some(request_id), Some(&job_id));
+                    return Some(self.error_frame(session, &payload, Some(&job_id)));
+                }
                 let SubscribedReply { job, status, subscribed_from, replayed, history_from } = &**seam;
                 let job = self.jobs.get(*job)?;
                 let payload = Subscribed {

@@ -287,7 +287,11 @@ impl RuntimeEndpoint {
             holder.running_jobs += 1;
             let Some(job) = self.jobs.get_mut(next) else { continue };
             let position = self.log.append(Record::Started { job: job.key }, 64);
-            let standing = Standing { state: super::JobState::Running, last_origin: job.last_origin };
+            let standing = Standing {
+                state: super::JobState::Running,
+                last_origin: job.last_origin,
+                last_pos: job.last_pos(),
+            };
             self.log.stands(next, &mut job.mark, standing);
             self.run_after(position, Effect::Start(next));
         }

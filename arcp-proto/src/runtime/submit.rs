@@ -65,7 +65,7 @@ impl RuntimeEndpoint {
         {
             return self.repeat(request, slot, entry, &checked);
         }
-        let agent = match self.config.agents.resolve(&checked.agent) {
+        let agent = match self.resolve_agent(&session.principal_name, &checked.agent) {
             Ok(agent) => agent,
             Err(unresolved) => {
                 let code = match unresolved {
@@ -131,7 +131,7 @@ impl RuntimeEndpoint {
         self.job_keys.insert(key, handle);
         if let Some(job) = self.jobs.get_mut(handle) {
             let state = if starts { JobState::Running } else { JobState::Pending };
-            self.log.stands(handle, &mut job.mark, Standing { state, last_origin: 0 });
+            self.log.stands(handle, &mut job.mark, Standing { state, last_origin: 0, last_pos: 0 });
         }
         let line = session.line(key, trace_id);
         session

@@ -3,16 +3,17 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use crate::error::{ErrorCode, Limit, WireError};
+use crate::error::{Limit, WireError};
 use crate::feature::Feature;
 use crate::id::JobKey;
 use crate::runtime::inbound::Request;
 use crate::runtime::job::LiveFollower;
 use crate::runtime::log::Position;
+use crate::runtime::output::Access;
 use crate::runtime::requests::{Reply, SubscribedReply};
 use crate::runtime::session::{Follow, Following};
 use crate::runtime::store::{Place, Record};
-use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, SessionHandle};
+use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, SessionHandle};
 use crate::wire::Envelope;
 use crate::wire::delivery::Line;
 use crate::wire::job::{Subscribe, Unsubscribe};
@@ -34,16 +35,10 @@ impl RuntimeEndpoint {
             Ok(named) => named,
             Err(error) => return self.refuse_job(request, request.job_id.as_deref(), error),
         };
-        let handle = key.and_then(|key| self.visible_job(request, key));
-        self.audit_subscribe(request, key, handle.is_some());
-        let Some(handle) = handle else {
-            return self.refuse_job(
-                request,
-                Some(&text),
-                WireError::new(ErrorCode::JobNotFound, "no such job"),
-            );
+        let handle = match self.job_for(request, key, Access::Subscribe) {
+            Ok(handle) => handle,
+            Err(error) => return self.refuse_job(request, Some(&text), error),
         };
-        self.names_job(request.session, handle);
         if let Err(error) = self.has_room_for_follower(request, handle) {
             return self.refuse_job(request, Some(&text), error);
         }
@@ -52,14 +47,17 @@ impl RuntimeEndpoint {
 
     fn subscribe(&mut self, request: &Request, handle: JobHandle, subscribe: &Subscribe) {
         let Some(job) = self.jobs.get(handle) else { return };
-        let (key, last, last_origin) = (job.key, job.last_pos(), job.last_origin);
+        let (key, last) = (job.key, job.last_pos());
+        let is_own = self.is_own(request.session, handle);
+        // Another principal's numbering is its own business (D-65).
+        let number = if is_own { job.last_origin } else { last };
         let (floor, ended, accepted) = (job.retention.floor(), job.state.is_final(), job.accepted);
         let seam = SubscribedReply {
             job: handle,
             status: job.state.as_str(),
-            subscribed_from: last_origin,
+            subscribed_from: number,
             replayed: false,
-            history_from: subscribe.history.then_some(last_origin),
+            history_from: subscribe.history.then_some(number),
         };
         let Some(session) = self.sessions.get_mut(request.session) else { return };
         if session.follows.contains_key(&handle) {
@@ -69,7 +67,8 @@ impl RuntimeEndpoint {
         let from = match (subscribe.history, subscribe.from_pos, subscribe.from_event_seq) {
             (false, ..) => None,
             (true, Some(pos), _) => (pos < last).then_some(Place::Position(pos.max(floor))),
-            (true, None, Some(seq)) => (seq < last_origin).then_some(Place::Origin(seq)),
+            (true, None, Some(seq)) if is_own => (seq < number).then_some(Place::Origin(seq)),
+            (true, None, Some(pos)) => (pos < last).then_some(Place::Position(pos.max(floor))),
             (true, None, None) => (floor < last).then_some(Place::Position(floor)),
         };
         match from {
@@ -147,23 +146,6 @@ impl RuntimeEndpoint {
             self.end_follow(request.session, handle);
             self.log.append(Record::Unfollow { session: session_key, job: key }, 64);
         }
-    }
-
-    /// The job of this id if the session's principal may follow it; there is no difference between "no such job" and
-    /// "not yours to see" (D-16).
-    pub(super) fn visible_job(&self, request: &Request, key: JobKey) -> Option<JobHandle> {
-        let handle = *self.job_keys.get(&key)?;
-        let session = self.sessions.get(request.session)?;
-        (self.jobs.get(handle)?.principal == session.principal).then_some(handle)
-    }
-
-    fn audit_subscribe(&mut self, request: &Request, key: Option<JobKey>, allowed: bool) {
-        let Some(session) = self.sessions.get(request.session) else { return };
-        let principal = Arc::clone(&session.principal_name);
-        let job = key.and_then(|key| self.job_keys.get(&key)).and_then(|handle| self.jobs.get(*handle));
-        let submitter = job.map(|job| Arc::clone(&job.principal_name));
-        let job = job.map(|job| job.key);
-        self.event(RuntimeEvent::Subscribe { principal, job, submitter, allowed });
     }
 
     fn has_room_for_follower(&mut self, request: &Request, handle: JobHandle) -> Result<(), WireError> {

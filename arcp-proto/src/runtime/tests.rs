@@ -13,6 +13,7 @@ mod jobs;
 mod limits;
 mod list;
 mod oracle;
+mod policy;
 mod properties;
 mod recovery;
 mod resume;

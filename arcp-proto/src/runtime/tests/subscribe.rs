@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::{ALL, World, code, config, pair, positions, seqs, types};
 use crate::id::SessionKey;
-use crate::runtime::RuntimeEvent;
+use crate::runtime::{Access, Decision, RuntimeEvent};
 
 #[test]
 fn a_live_subscription_begins_at_the_seam() {
@@ -367,12 +367,14 @@ fn every_subscribe_leaves_an_audit_entry() {
         .events
         .iter()
         .filter_map(|event| match event {
-            RuntimeEvent::Subscribe { principal, job, submitter, allowed } => Some((
-                principal.to_string(),
-                job.is_some(),
-                submitter.as_ref().map(ToString::to_string),
-                *allowed,
-            )),
+            RuntimeEvent::Access { principal, access: Access::Subscribe, job, submitter, decision } => {
+                Some((
+                    principal.to_string(),
+                    job.is_some(),
+                    submitter.as_ref().map(ToString::to_string),
+                    *decision,
+                ))
+            }
             _ => None,
         })
         .collect();
@@ -380,9 +382,9 @@ fn every_subscribe_leaves_an_audit_entry() {
     assert_eq!(
         audit,
         [
-            ("demo".into(), true, demo.clone(), true),
-            ("other".into(), true, demo, false),
-            ("other".into(), false, None, false)
+            ("demo".into(), true, demo.clone(), Decision::Allowed),
+            ("other".into(), true, demo, Decision::Hidden),
+            ("other".into(), false, None, Decision::Hidden)
         ]
     );
 }
