@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_sink::Sink;
 
-use crate::transport::{Incoming, Outgoing, TransportError};
+use crate::transport::{Incoming, Outgoing, PartialFrame, TransportError};
 
 /// The longest line accepted by a runtime, without its end, in bytes.
 pub const RUNTIME_LINE_LIMIT: usize = 1 << 20;
@@ -36,6 +36,7 @@ pub struct LinesTransport<R, W> {
     /// `None` once closed.
     writer: Option<W>,
     splitter: LineSplitter,
+    partial: PartialFrame,
     input: Box<[u8]>,
     input_ended: bool,
     output: Vec<u8>,
@@ -60,11 +61,19 @@ impl<R, W> LinesTransport<R, W> {
             reader,
             writer: Some(writer),
             splitter: LineSplitter::new(limit),
+            partial: PartialFrame::default(),
             input: vec![0; READ_BUFFER].into_boxed_slice(),
             input_ended: false,
             output: Vec::new(),
             written: 0,
         }
+    }
+
+    /// Has it yield [`Incoming::Partial`] as well, which a runtime needs to end connections whose frames do not go on.
+    #[must_use]
+    pub fn report_partial(mut self) -> Self {
+        self.partial.want();
+        self
     }
 
     fn unsent(&self) -> usize {
@@ -102,19 +111,30 @@ impl<R: AsyncRead + Unpin, W: Unpin> Stream for LinesTransport<R, W> {
         let this = self.get_mut();
         loop {
             match this.splitter.next_line() {
-                Some(Line::Frame(frame)) => return Poll::Ready(Some(Ok(Incoming::Frame(frame)))),
-                Some(Line::TooLong) => return Poll::Ready(Some(Ok(Incoming::Oversized))),
+                Some(line) => {
+                    this.partial.complete();
+                    return Poll::Ready(Some(Ok(match line {
+                        Line::Frame(frame) => Incoming::Frame(frame),
+                        Line::TooLong => Incoming::Oversized,
+                    })));
+                }
                 None if this.input_ended => return Poll::Ready(None),
                 None => {}
             }
-            match ready!(Pin::new(&mut this.reader).poll_read(cx, &mut this.input)) {
-                Ok(0) => {
+            match Pin::new(&mut this.reader).poll_read(cx, &mut this.input) {
+                Poll::Pending => {
+                    return match this.partial.news(this.splitter.unfinished()) {
+                        Some(partial) => Poll::Ready(Some(Ok(partial))),
+                        None => Poll::Pending,
+                    };
+                }
+                Poll::Ready(Ok(0)) => {
                     this.splitter.finish();
                     this.input_ended = true;
                 }
-                Ok(read) => this.splitter.push(&this.input[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
+                Poll::Ready(Ok(read)) => this.splitter.push(&this.input[..read]),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => {
                     this.input_ended = true;
                     return Poll::Ready(Some(Err(error.into())));
                 }

@@ -14,6 +14,41 @@ pub enum Incoming {
     Oversized,
     /// The peer answered the last [`Outgoing::Probe`] (D-96).
     Proof,
+    /// So many bytes have arrived of a frame that is not complete; 0 if what had begun was none after all. Yielded by
+    /// transports that are asked to, when a frame begins and does not end at once, and now and then as it grows: a runtime
+    /// ends connections whose frames do not go on.
+    Partial(u64),
+}
+
+/// How much a frame grows before that is told again.
+const PARTIAL_STEP: u64 = 4 << 10;
+
+/// What was told of a frame that is not complete, if anything is to be told.
+#[derive(Debug, Default)]
+pub(crate) struct PartialFrame {
+    wanted: bool,
+    told: u64,
+}
+
+impl PartialFrame {
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// What is to be told if so many bytes are there and no more are to be had at the moment.
+    pub(crate) fn news(&mut self, bytes: u64) -> Option<Incoming> {
+        let begins_or_ends = (bytes == 0) != (self.told == 0);
+        if !self.wanted || !begins_or_ends && bytes < self.told.saturating_add(PARTIAL_STEP) {
+            return None;
+        }
+        self.told = bytes;
+        Some(Incoming::Partial(bytes))
+    }
+
+    /// The frame is whole.
+    pub(crate) fn complete(&mut self) {
+        self.told = 0;
+    }
 }
 
 /// What a transport is given to deliver.
@@ -67,4 +102,32 @@ impl<T> Transport for T where
         + Send
         + Unpin
 {
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_frames_are_told_at_their_beginning_and_in_steps() {
+        let mut partial = PartialFrame::default();
+        assert_eq!(partial.news(1), None, "nobody asked");
+        partial.want();
+        let mut told = |bytes| match partial.news(bytes) {
+            None => None,
+            Some(Incoming::Partial(bytes)) => Some(bytes),
+            Some(other) => panic!("{other:?}"),
+        };
+        assert_eq!(told(0), None);
+        assert_eq!(told(1), Some(1));
+        assert_eq!(told(4_096), None);
+        assert_eq!(told(4_097), Some(4_097));
+        assert_eq!(told(4_098), None);
+        assert_eq!(told(0), Some(0), "what had begun was a blank line");
+        assert_eq!(told(0), None);
+        assert_eq!(told(9), Some(9));
+        partial.complete();
+        assert_eq!(partial.news(0), None, "a frame that is whole speaks for itself");
+        assert_eq!(partial.news(2), Some(Incoming::Partial(2)));
+    }
 }

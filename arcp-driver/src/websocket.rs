@@ -32,7 +32,7 @@ use self::{
     fragments::FragmentCount,
     socket::{Socket, TooManyFragments},
 };
-use crate::transport::{Incoming, Outgoing, TransportError};
+use crate::transport::{Incoming, Outgoing, PartialFrame, TransportError};
 
 pub use self::{
     handshake::{AcceptError, ConnectError, accept, connect},
@@ -82,6 +82,7 @@ pub struct WebSocketTransport<S> {
     /// A message that found the write buffer full.
     held: Option<Message>,
     reading: Reading,
+    partial: PartialFrame,
     closing: Closing,
 }
 
@@ -138,8 +139,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketTransport<S> {
             blocked: false,
             held: None,
             reading: Reading::Open,
+            partial: PartialFrame::default(),
             closing: Closing::Open,
         }
+    }
+
+    /// Has it yield [`Incoming::Partial`] as well, which a runtime needs to end connections whose frames do not go on.
+    #[must_use]
+    pub fn report_partial(mut self) -> Self {
+        self.partial.want();
+        self
     }
 
     fn write(&mut self, message: Message) -> Result<(), TransportError> {
@@ -267,7 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocketTransport<S> {
         this.socket.get_mut().register(cx);
         for _ in 0..CONTROL_BURST {
             let item = match this.socket.read() {
-                Ok(Message::Text(text)) => Ok(Incoming::Frame(text.into())),
+                Ok(Message::Text(text)) => {
+                    this.partial.complete();
+                    Ok(Incoming::Frame(text.into()))
+                }
                 Ok(Message::Pong(payload)) => match this.probe {
                     Some(probe) if payload == probe[..] => {
                         this.probe = None;
@@ -289,7 +301,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocketTransport<S> {
                     }
                     return Poll::Ready(None);
                 }
-                Err(error) if would_block(&error) => return Poll::Pending,
+                Err(error) if would_block(&error) => {
+                    match this.partial.news(this.socket.get_ref().unfinished()) {
+                        Some(partial) => Ok(partial),
+                        None => return Poll::Pending,
+                    }
+                }
                 Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => {
                     this.reading = Reading::Ended;
                     return Poll::Ready(None);

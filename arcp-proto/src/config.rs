@@ -69,6 +69,10 @@ pub struct Limits {
     pub welcome_timeout: Duration,
     /// How long a connection may take nothing while something waits. Default 60 s.
     pub write_stall: Duration,
+    /// How long a frame that has begun may take for its next `partial_frame_bytes`, or for its end. Default 30 s.
+    pub partial_frame: Duration,
+    /// How much of a frame must arrive in that time. Default 16 KiB, so that the largest frame takes half an hour at most.
+    pub partial_frame_bytes: u64,
     /// Bytes read from a connection before its welcome. Default 64 KiB.
     pub bytes_before_welcome: usize,
     /// Connections that wait for authentication. Default 1 024.
@@ -131,6 +135,8 @@ impl Default for Limits {
             hello_timeout: Duration::from_secs(5),
             welcome_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
+            partial_frame: Duration::from_secs(30),
+            partial_frame_bytes: 16 * KIB,
             bytes_before_welcome: 64 * 1_024,
             unauthenticated: 1_024,
             malformed_per_minute: 32,

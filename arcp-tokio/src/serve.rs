@@ -80,7 +80,7 @@ async fn accept_all(server: Server, handle: RuntimeHandle) {
         let options = options.clone();
         tokio::spawn(async move {
             if let Some(transport) = upgrade(stream, &policy, &options).await {
-                handle.accept(permit.guard(transport), TransportKind::WebSocket).await;
+                handle.accept(permit.guard(transport.report_partial()), TransportKind::WebSocket).await;
             }
         });
     }
@@ -173,7 +173,7 @@ pub async fn serve(runtime: Runtime, address: impl ToSocketAddrs) -> Result<(), 
 pub async fn serve_stdio(runtime: Runtime) -> Result<(), ServeError> {
     let transport = crate::stdio::own_stdio(RUNTIME_LINE_LIMIT)?;
     let handle = start(runtime);
-    handle.accept(transport, TransportKind::Lines).await;
+    handle.accept(transport.report_partial(), TransportKind::Lines).await;
     handle.shut_down().await;
     Ok(())
 }

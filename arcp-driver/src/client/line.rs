@@ -163,8 +163,8 @@ fn read<T: Transport, E>(
         match transport.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(Incoming::Frame(frame)))) => core.handle_frame(now, frame),
             Poll::Ready(Some(Ok(Incoming::Oversized))) => core.handle_oversized(now),
-            // A client asks for none.
-            Poll::Ready(Some(Ok(Incoming::Proof))) => {}
+            // A client asks for no proof, and a runtime that says nothing more is found out by its heartbeats.
+            Poll::Ready(Some(Ok(Incoming::Proof | Incoming::Partial(_)))) => {}
             Poll::Ready(Some(Err(_)) | None) => return Progress::Lost,
             Poll::Pending => break,
         }

@@ -423,6 +423,7 @@ impl<T: Timer> Loop<T> {
             match connection.received.pop_front() {
                 Some(Incoming::Frame(frame)) => self.core.handle_frame(now, id, frame),
                 Some(Incoming::Oversized) => self.core.handle_oversized(now, id),
+                Some(Incoming::Partial(bytes)) => self.core.handle_partial(now, id, bytes),
                 Some(Incoming::Proof) => self.core.handle_proof(now, id),
                 None => {}
             }

@@ -1,5 +1,6 @@
 //! Counts the fragments of a message on the raw bytes, which the WebSocket engine does not do: it bounds the bytes
-//! of a message, and a message of a million empty fragments has none.
+//! of a message, and a message of a million empty fragments has none. And it does not tell how much it has of a message
+//! that is not whole.
 
 /// Follows the frame headers of a byte stream that starts at a frame.
 #[derive(Debug)]
@@ -9,6 +10,8 @@ pub(super) struct FragmentCount {
     count: u32,
     stage: Stage,
     exceeded: bool,
+    /// Bytes since no frame and no message was unfinished.
+    unfinished: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +33,7 @@ const fn rest(left: u64) -> Stage {
 impl FragmentCount {
     /// Allows `limit` data frames per message.
     pub(super) const fn new(limit: u32) -> Self {
-        Self { limit, count: 0, stage: Stage::First, exceeded: false }
+        Self { limit, count: 0, stage: Stage::First, exceeded: false, unfinished: 0 }
     }
 
     /// Whether a frame over the limit has begun.
@@ -38,10 +41,17 @@ impl FragmentCount {
         self.exceeded
     }
 
+    /// How many bytes have arrived of a message, or of a frame beside one, that is not finished; 0 between two.
+    pub(super) const fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
     /// Takes the next bytes and returns how many of them come before the frame that is over the limit: all, unless
     /// there is one.
     pub(super) fn observe(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
+        // The first byte behind the last message that ended.
+        let mut begin = 0;
         while let Some(&byte) = bytes.get(at) {
             self.stage = match self.stage {
                 Stage::First => {
@@ -68,13 +78,17 @@ impl FragmentCount {
                 Stage::Rest { left } => {
                     let here = bytes.len() - at;
                     let step = usize::try_from(left).unwrap_or(usize::MAX).min(here);
-                    at += step;
-                    self.stage = rest(left - u64::try_from(step).unwrap_or(left));
-                    continue;
+                    at += step - 1;
+                    rest(left - u64::try_from(step).unwrap_or(left))
                 }
             };
             at += 1;
+            if matches!(self.stage, Stage::First) && self.count == 0 {
+                self.unfinished = 0;
+                begin = at;
+            }
         }
+        self.unfinished = self.unfinished.saturating_add((at - begin) as u64);
         at
     }
 
@@ -151,6 +165,27 @@ mod tests {
             assert!(count.exceeded());
             assert_eq!(passed, over, "cut every {size} bytes");
         }
+    }
+
+    #[test]
+    fn what_is_unfinished_is_known() {
+        let mut count = FragmentCount::new(4);
+        let mut unfinished = |bytes: &[u8]| {
+            count.observe(bytes);
+            count.unfinished()
+        };
+        let whole = message(1, 3);
+        assert_eq!(whole.len(), 18);
+        assert_eq!(unfinished(&whole), 0);
+        assert_eq!(unfinished(&whole[..1]), 1);
+        assert_eq!(unfinished(&whole[1..10]), 10, "a fragment and a byte of the next");
+        assert_eq!(unfinished(&whole[10..17]), 17);
+        assert_eq!(unfinished(&whole[17..]), 0);
+        assert_eq!(unfinished(&[&whole[..], &whole[..9]].concat()), 9);
+        assert_eq!(unfinished(&[0x89, 0x80, 1, 2, 3, 4]), 15, "a ping between two fragments ends no message");
+        assert_eq!(unfinished(&whole[9..]), 0);
+        assert_eq!(unfinished(&[0x89, 0x80, 1, 2, 3]), 5, "a ping can be slow as well");
+        assert_eq!(unfinished(&[4]), 0);
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.waker.clone_from(cx.waker());
     }
 
+    /// How many bytes of a message that is not whole have been read.
+    pub(super) const fn unfinished(&self) -> u64 {
+        self.fragments.unfinished()
+    }
+
     /// Reads past the engine and throws away; returns the number of bytes, 0 at the end.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut scratch = [0; 4096];

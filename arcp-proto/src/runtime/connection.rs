@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::heartbeat::Heartbeat;
+use crate::runtime::partial::Partial;
 use crate::runtime::principal::Rate;
 use crate::runtime::requests::OrderedReplies;
 use crate::runtime::{AuthId, SessionHandle};
@@ -62,6 +63,9 @@ pub(crate) struct Connection {
     pub(crate) stall_armed: bool,
     /// When something was last pulled, or began to wait.
     pub(crate) moved: Instant,
+    /// The frame whose beginning has arrived.
+    pub(crate) partial: Option<Partial>,
+    pub(crate) partial_armed: bool,
     pub(crate) bytes_before_welcome: usize,
     pub(crate) malformed: Rate,
     pub(crate) pings: Rate,
@@ -80,6 +84,8 @@ impl Connection {
             announced: false,
             stall_armed: false,
             moved: now,
+            partial: None,
+            partial_armed: false,
             bytes_before_welcome: 0,
             malformed: Rate::default(),
             pings: Rate::default(),

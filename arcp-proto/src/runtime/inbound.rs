@@ -70,6 +70,7 @@ pub(super) struct Request {
 impl RuntimeEndpoint {
     pub(super) fn receive(&mut self, connection: ConnectionId, frame: &Bytes) {
         let Some(state) = self.connections.get_mut(connection) else { return };
+        state.partial = None;
         match &mut state.phase {
             Phase::AwaitHello => self.receive_hello(connection, frame),
             Phase::Authenticating(_) | Phase::Committing { .. } => {
@@ -90,6 +91,7 @@ impl RuntimeEndpoint {
 
     pub(super) fn receive_oversized(&mut self, connection: ConnectionId) {
         let Some(state) = self.connections.get_mut(connection) else { return };
+        state.partial = None;
         let error = WireError::invalid("a frame is larger than this transport takes");
         if state.is_before_welcome() {
             self.fail(connection, &error, CloseCode::TooLarge);

@@ -19,6 +19,7 @@ mod job;
 mod list;
 mod log;
 mod output;
+mod partial;
 mod policy;
 mod pressure;
 mod principal;
@@ -84,6 +85,8 @@ pub enum Timer {
     Heartbeat(ConnectionId),
     /// A connection may have taken nothing for too long.
     WriteStall(ConnectionId),
+    /// A frame that a connection has begun may not have gone on for too long.
+    PartialFrame(ConnectionId),
     /// A connection's credentials stop being good.
     CredentialsEnd(ConnectionId),
     /// A detached session can be resumed no longer.
@@ -241,6 +244,16 @@ impl RuntimeEndpoint {
         }
     }
 
+    /// Of a frame that is not complete so many bytes have arrived; 0 if what had begun was none after all. Told when a
+    /// frame begins and now and then as it grows, after which [`handle_frame`](Self::handle_frame) or
+    /// [`handle_oversized`](Self::handle_oversized) says that it is whole. A driver that does not tell leaves slow frames
+    /// alone.
+    pub fn handle_partial(&mut self, now: Now, connection: ConnectionId, bytes: u64) {
+        if self.enter(now) {
+            self.receive_partial(connection, bytes);
+        }
+    }
+
     /// The transport proved that the client received what was sent before the last [`Output::Probe`] (D-96).
     pub fn handle_proof(&mut self, now: Now, connection: ConnectionId) {
         if self.enter(now) {
@@ -267,6 +280,7 @@ impl RuntimeEndpoint {
                 Timer::Welcome(connection) => self.welcome_is_late(connection),
                 Timer::Heartbeat(connection) => self.beat(connection),
                 Timer::WriteStall(connection) => self.check_stall(connection),
+                Timer::PartialFrame(connection) => self.check_partial(connection),
                 Timer::CredentialsEnd(connection) => self.check_credentials(connection),
                 Timer::ResumeWindow(session) => self.check_resume_window(session),
                 Timer::Unacknowledged(session) => self.let_go_of_sent(session),

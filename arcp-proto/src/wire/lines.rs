@@ -26,6 +26,8 @@ pub struct LineSplitter {
     max_line: usize,
     /// The unfinished line.
     partial: Vec<u8>,
+    /// Bytes of the unfinished line, those that were discarded or stand for nothing included.
+    unfinished: u64,
     /// The unfinished line was reported as too long.
     discarding: bool,
     ready: VecDeque<Line>,
@@ -35,7 +37,7 @@ impl LineSplitter {
     /// Accepts lines of up to `max_line` bytes without their end.
     #[must_use]
     pub const fn new(max_line: usize) -> Self {
-        Self { max_line, partial: Vec::new(), discarding: false, ready: VecDeque::new() }
+        Self { max_line, partial: Vec::new(), unfinished: 0, discarding: false, ready: VecDeque::new() }
     }
 
     /// Takes the next bytes of the stream.
@@ -45,10 +47,12 @@ impl LineSplitter {
             let (piece, rest) = bytes.split_at(end);
             match rest.split_first() {
                 Some((_line_feed, rest)) => {
+                    self.unfinished = 0;
                     self.end_line(piece);
                     bytes = rest;
                 }
                 None => {
+                    self.unfinished = self.unfinished.saturating_add(piece.len() as u64);
                     self.keep(piece);
                     return;
                 }
@@ -61,6 +65,12 @@ impl LineSplitter {
         self.ready.pop_front()
     }
 
+    /// How many bytes of the line that is not finished have arrived, kept or not; 0 between two lines.
+    #[must_use]
+    pub const fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
     /// Whether the stream, should it end here, ends inside a line. That rest is not a frame.
     #[must_use]
     pub fn is_inside_line(&self) -> bool {
@@ -70,6 +80,7 @@ impl LineSplitter {
     /// The stream has ended: drops the rest of an unfinished line and says whether there was one.
     pub fn finish(&mut self) -> bool {
         let inside = self.is_inside_line();
+        self.unfinished = 0;
         self.partial = Vec::new();
         self.discarding = false;
         inside

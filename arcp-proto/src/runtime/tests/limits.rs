@@ -83,6 +83,67 @@ fn an_idle_connection_is_never_stalled() {
 }
 
 #[test]
+fn a_frame_that_has_begun_must_go_on() {
+    let mut world = World::new();
+    let features = ALL.without(Feature::Heartbeat);
+    let (a, welcome) = world.session(features);
+    let partial = |world: &mut World, bytes| world.runtime.handle_partial(world.now, a, bytes);
+    partial(&mut world, 1);
+    world.wait(millis(20_000));
+    partial(&mut world, 1 + 16_384);
+    for second in 1..30_u64 {
+        world.wait(millis(1_000));
+        partial(&mut world, 1 + 16_384 + second);
+    }
+    world.wait(millis(999));
+    assert!(!world.closed.contains_key(&a), "enough had come after 20 s");
+    world.wait(millis(1));
+    let error = world.one(a);
+    assert_eq!((code(&error), limit(&error)), ("INTERNAL_ERROR", "frame"));
+    assert_eq!(world.closed[&a], 1008);
+    assert_eq!(world.resume(&welcome, 0, features).1[0]["type"], "session.welcome");
+}
+
+#[test]
+fn a_frame_that_is_whole_or_was_none_is_waited_for_no_longer() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL.without(Feature::Heartbeat));
+    for ended in 0..3 {
+        world.runtime.handle_partial(world.now, a, 5);
+        world.wait(millis(29_999));
+        match ended {
+            0 => world.send(a, "m", "session.ack", json!({"last_processed_seq": 0})),
+            1 => world.runtime.handle_oversized(world.now, a),
+            _ => world.runtime.handle_partial(world.now, a, 0),
+        }
+        world.wait(Duration::from_secs(3_600));
+        assert!(!world.closed.contains_key(&a), "{ended}");
+    }
+    world.runtime.handle_partial(world.now, a, 5);
+    world.wait(Duration::from_secs(30));
+    assert!(world.closed.contains_key(&a), "a frame that begins later counts from there");
+}
+
+#[test]
+fn a_frame_whose_rest_is_not_read_is_not_late() {
+    let mut world = limited(|limits| limits.control_queue = 2);
+    let (a, _) = world.session(ALL.without(Feature::Heartbeat));
+    world.stalled.push(a);
+    world.send(a, "m1", "job.cancel", json!({"job_id": "x"}));
+    assert!(!world.runtime.may_read(a));
+    world.runtime.handle_partial(world.now, a, 5);
+    world.wait(millis(59_999));
+    assert!(!world.closed.contains_key(&a));
+    world.stalled.clear();
+    world.settle();
+    assert!(world.runtime.may_read(a));
+    world.wait(millis(30_000));
+    assert!(!world.closed.contains_key(&a), "it has its time from when it was read again");
+    world.wait(millis(1));
+    assert!(world.closed.contains_key(&a));
+}
+
+#[test]
 fn sixty_four_kib_may_come_before_the_welcome() {
     for (over, closes) in [(0, false), (1, true)] {
         let mut world = World::new();

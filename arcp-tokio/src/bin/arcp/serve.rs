@@ -137,7 +137,7 @@ async fn stdio(runtime: Runtime, mut signals: Signals) -> Result<ExitCode, Failu
         .map_err(|error| Failure::error(format!("cannot take over standard input and output: {error}")))?;
     let handle = arcp_tokio::start(runtime);
     // A task of its own: it still has the goodbye to write when the shutdown below has begun.
-    let connection = tokio::spawn(handle.accept(transport, TransportKind::Lines));
+    let connection = tokio::spawn(handle.accept(transport.report_partial(), TransportKind::Lines));
     let asked = async {
         tokio::select! {
             _ = connection => {}
