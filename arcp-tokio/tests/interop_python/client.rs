@@ -1,0 +1,142 @@
+//! The client of the Python SDK against `arcp serve`.
+
+use serde_json::{Value, json};
+
+use crate::both_ways;
+use crate::program::{CANARY, Runtime, soon};
+use crate::python::{Python, Way};
+
+both_ways! {
+    connect: python_client_ws_connect, python_client_stdio_connect;
+    submit: python_client_ws_submit, python_client_stdio_submit;
+    events: python_client_ws_events, python_client_stdio_events;
+    chunked_result: python_client_ws_chunked_result, python_client_stdio_chunked_result;
+    progress: python_client_ws_progress, python_client_stdio_progress;
+    idempotent_retry: python_client_ws_idempotent_retry, python_client_stdio_idempotent_retry;
+    unknown_agent: python_client_ws_unknown_agent, python_client_stdio_unknown_agent;
+}
+
+/// What the client saw when it played this case.
+async fn play(python: &Python, way: Way, case: &str) -> Value {
+    let runtime;
+    let mut command = python.script("client.py", &[case]);
+    command.env("ARCP_TOKEN", CANARY);
+    match way {
+        Way::WebSocket => {
+            runtime = Runtime::start().await;
+            command.env("ARCP_URL", &runtime.url);
+        }
+        Way::Stdio => {
+            let serve = json!([env!("CARGO_BIN_EXE_arcp"), "serve", "--stdio", "--quiet"]);
+            command.env("ARCP_COMMAND", serve.to_string()).env("ARCP_TOKENS", format!("{CANARY}=alice"));
+        }
+    }
+    let output = soon(command.output()).await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{case}: {}\n{out}\n{err}", output.status);
+    let facts = out.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    facts.unwrap_or_else(|| panic!("{case}: no facts: {out}\n{err}"))
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
+}
+
+fn kinds(events: &Value) -> Vec<&str> {
+    events.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
+}
+
+/// The numbers that a progress event of `count` says.
+fn counted(events: &Value) -> Vec<u64> {
+    let events = events.as_array().unwrap();
+    events.iter().map(|event| event["body"]["current"].as_u64().unwrap()).collect()
+}
+
+fn numbers(value: &Value) -> Vec<u64> {
+    value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect()
+}
+
+async fn connect(python: &Python, way: Way) {
+    let facts = play(python, way, "connect").await;
+    let negotiated = texts(&facts["negotiated"]);
+    for feature in
+        ["heartbeat", "ack", "list_jobs", "subscribe", "progress", "result_chunk", "agent_versions"]
+    {
+        assert!(negotiated.contains(&feature), "{feature}: {facts}");
+    }
+    let welcome = &facts["welcome"];
+    assert_eq!(welcome["runtime"]["name"], "arcp");
+    assert_eq!(
+        (&welcome["resume_token"], &welcome["resume_window_sec"], &welcome["heartbeat_interval_sec"]),
+        (&json!(46), &json!(600), &json!(30))
+    );
+    let agents = welcome["capabilities"]["agents"].as_array().unwrap();
+    let report = json!({ "name": "report", "versions": ["1.0.0", "2.0.0"], "default": "2.0.0" });
+    assert!(agents.contains(&report), "{facts}");
+    assert_eq!(facts["refused"]["error"], "UNAUTHENTICATED");
+}
+
+async fn submit(python: &Python, way: Way) {
+    let facts = play(python, way, "submit").await;
+    let accepted = &facts["accepted"];
+    assert_eq!((&accepted["agent"], &accepted["lease"]), (&json!("echo@1.0.0"), &json!({})));
+    assert_eq!(accepted["trace_id"], facts["trace"]);
+    assert_eq!(facts["end"]["final_status"], "success");
+    assert_eq!(facts["end"]["result"], json!({ "n": 1, "text": "é" }));
+}
+
+async fn events(python: &Python, way: Way) {
+    let facts = play(python, way, "events").await;
+    let report = &facts["report"]["events"];
+    assert_eq!(
+        kinds(report),
+        ["status", "log", "progress", "log", "progress", "log", "metric", "progress", "metric"]
+    );
+    assert_eq!(report[0]["body"]["phase"], "writing");
+    assert_eq!(report[1]["body"], json!({ "level": "info", "message": "section 1: Envelopes" }));
+    assert_eq!(
+        (&report[8]["body"]["name"], &report[8]["body"]["value"]),
+        (&json!("report.words"), &json!(50))
+    );
+    assert_eq!(facts["echo"]["end"]["result"], json!([]));
+    assert_eq!(numbers(&facts["numbers"]), (1..=11).collect::<Vec<_>>(), "both jobs in one stream");
+}
+
+async fn chunked_result(python: &Python, way: Way) {
+    let facts = play(python, way, "chunked_result").await;
+    let chunks = facts["chunks"].as_array().unwrap();
+    for (index, chunk) in chunks.iter().enumerate() {
+        assert_eq!((&chunk["chunk_seq"], &chunk["encoding"]), (&json!(index), &json!("utf8")));
+        assert_eq!((&chunk["result_id"], &chunk["more"]), (&facts["end"]["result_id"], &json!(index < 20)));
+    }
+    assert_eq!(chunks.len(), 21);
+    assert_eq!(facts["text"], facts["whole"], "in pieces as in one");
+    let text = facts["text"].as_str().unwrap();
+    assert!(text.len() > 1_000 && facts["end"]["result_size"] == text.len(), "{}", facts["end"]);
+    assert_eq!(facts["end"].get("result"), None);
+}
+
+async fn progress(python: &Python, way: Way) {
+    let facts = play(python, way, "progress").await;
+    let body = |current| json!({ "current": current, "total": 4, "units": "numbers" });
+    let bodies: Vec<_> =
+        facts["events"].as_array().unwrap().iter().map(|event| event["body"].clone()).collect();
+    assert_eq!(bodies, [body(1), body(2), body(3), body(4)]);
+    assert_eq!(facts["end"]["result"], 4);
+}
+
+async fn idempotent_retry(python: &Python, way: Way) {
+    let facts = play(python, way, "idempotent_retry").await;
+    assert_eq!(facts["again"], facts["first"], "one job, and its events and end again");
+    assert_eq!(counted(&facts["first"]["events"]), [1, 2]);
+    assert_eq!(facts["other"]["error"], "DUPLICATE_KEY");
+    assert_eq!(facts["other"]["details"]["existing_job_id"], facts["first"]["job_id"]);
+    assert_eq!(facts["after"]["result"], "still there");
+}
+
+async fn unknown_agent(python: &Python, way: Way) {
+    let facts = play(python, way, "unknown_agent").await;
+    assert_eq!(facts["agent"]["error"], "AGENT_NOT_AVAILABLE");
+    assert_eq!(facts["version"]["error"], "AGENT_VERSION_NOT_AVAILABLE");
+    assert_eq!(facts["after"]["result"], "still there");
+}
