@@ -11,6 +11,7 @@ mod view;
 use std::fmt;
 use std::sync::Arc;
 
+use arcp_proto::agent::Versions;
 use arcp_proto::client::{ClosedReason, Connected, RequestError};
 use arcp_proto::config::ClientConfig;
 use arcp_proto::entropy::Entropy;
@@ -108,7 +109,26 @@ impl Client {
         Submit::new(self, agent.into())
     }
 
-    /// Follows a job that was submitted elsewhere. Resolves to a [`Watch`](crate::Watch).
+    /// Follows a job that was submitted elsewhere: in another session, or by another principal, if the runtime shows it to
+    /// this one. Resolves to a [`Watch`](crate::Watch).
+    ///
+    /// ```no_run
+    /// # async fn example(client: arcp_driver::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut running = client.jobs().status("running").agent("summarise");
+    /// if let Some(newest) = running.next().await {
+    ///     let mut watch = client.watch(&newest?.job_id).history().await?;
+    ///     while let Some(event) = watch.next().await {
+    ///         println!("{:?}", event?);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self, job: &JobId) -> Subscribe<'_> {
+        self.subscribe(job)
+    }
+
+    /// The same as [`Client::watch`], by the protocol's name.
     pub fn subscribe(&self, job: &JobId) -> Subscribe<'_> {
         Subscribe::new(self, job.clone())
     }
@@ -120,7 +140,8 @@ impl Client {
         Cancel::new(&self.link, job.clone())
     }
 
-    /// Lists jobs of this client's principal, newest first, whichever session they were submitted in.
+    /// Lists the jobs that this client's principal may see, newest first, whichever session they were submitted in: its own,
+    /// and those of others that the runtime shows it.
     pub fn jobs(&self) -> JobList {
         JobList::new(self.link.clone())
     }
@@ -137,6 +158,24 @@ impl Client {
             SessionState::DriverDropped => Some(Err(ClientError::DriverDropped)),
         };
         std::future::poll_fn(|cx| self.link.view.poll_until(cx, wanted)).await
+    }
+
+    /// The agents that the runtime offers to this client's principal, by name, each with its versions and which of them a
+    /// bare name means. They are what the runtime said when the connection was opened; waits until it is.
+    ///
+    /// ```no_run
+    /// # async fn example(client: arcp_driver::Client) -> Result<(), arcp_driver::ClientError> {
+    /// for (name, versions) in client.agents().await?.iter() {
+    ///     println!("{name} {:?}, by default {:?}", versions.versions, versions.default);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn agents(&self) -> Result<Arc<Vec<(String, Versions)>>, ClientError> {
+        Ok(Arc::clone(&self.connected().await?.agents))
     }
 
     /// Where the session stands.

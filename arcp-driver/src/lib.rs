@@ -122,7 +122,8 @@ pub use arcp_proto::config::{ClientConfig, Limits, RuntimeConfig};
 pub use arcp_proto::error::{ApiMisuse, ErrorCode};
 pub use arcp_proto::id::{JobId, JobKey, SessionId};
 pub use arcp_proto::lease::{Amount, Currency, LeaseRequest};
-pub use arcp_proto::runtime::{Credentials, RuntimeEvent, StopReason, Verdict};
+pub use arcp_proto::observe::{ObservePolicy, ObservedJob, Sight, Visibility};
+pub use arcp_proto::runtime::{Access, Credentials, Decision, RuntimeEvent, StopReason, Verdict};
 pub use arcp_proto::secret::Secret;
 pub use arcp_proto::time::{Instant, Now, UnixTime};
 pub use arcp_proto::trace::TraceId;
@@ -187,11 +188,13 @@ mod tests {
     ) {
         is_send(|| client.submit("agent").into_future());
         is_send(|| client.subscribe(id).into_future());
+        is_send(|| client.watch(id).into_future());
         is_send(|| client.cancel(id).into_future());
         is_send(|| client.jobs());
         is_send(|| async { client.jobs().next().await });
         is_send(|| client.jobs().all());
         is_send(|| client.connected());
+        is_send(|| client.agents());
         is_send(|| client.close());
         is_send(|| runtime.shut_down());
         is_send(|| runtime.accept(memory::pair().1, TransportKind::Memory));

@@ -5,6 +5,7 @@ mod connection;
 mod endpoint;
 mod jobs;
 mod observer;
+mod policy;
 mod task;
 mod turn;
 mod verifier;
@@ -36,6 +37,8 @@ enum Signal {
     Accepted(Box<connection::Accepted>),
     /// A verifier has decided.
     Verdict(AuthId, Verdict),
+    /// The rules of who sees what give other answers.
+    PolicyChanged,
     /// Somebody asked for the end.
     ShutDown,
     /// No handle is left: nothing more is accepted.
@@ -117,6 +120,12 @@ impl RuntimeHandle {
         let (accepted, task) = connection::connection(transport, kind);
         self.hold.inbox.post(Signal::Accepted(Box::new(accepted)));
         task
+    }
+
+    /// The rules of [`RuntimeBuilder::observe`] give other answers than before: subscriptions that they allow no longer end.
+    /// Lists and new requests follow the rules anyway.
+    pub fn policy_changed(&self) {
+        self.hold.inbox.post(Signal::PolicyChanged);
     }
 
     /// Says goodbye to every client, closes their connections and ends the endpoint. Jobs that still run are dropped, and

@@ -197,7 +197,7 @@ impl IntoFuture for Submit<'_> {
     }
 }
 
-/// A job to follow; made by [`Client::subscribe`] and asked for when awaited. Begins with the next event unless told
+/// A job to follow; made by [`Client::watch`] and asked for when awaited. Begins with the next event unless told
 /// otherwise.
 #[must_use = "nothing is followed unless this is awaited"]
 pub struct Subscribe<'a> {
@@ -217,13 +217,13 @@ impl<'a> Subscribe<'a> {
         self
     }
 
-    /// Begins behind this position of the job, an event's `pos`.
+    /// Begins behind this position of the job, an event's `pos` (`from_pos` on the wire).
     pub const fn after(mut self, position: u64) -> Self {
         self.start = Subscription::HistoryFromPos(position);
         self
     }
 
-    /// Begins behind this origin number, as a list of jobs names it.
+    /// Begins behind this origin number, as a list of jobs names it (`from_event_seq` on the wire).
     pub const fn after_origin(mut self, number: u64) -> Self {
         self.start = Subscription::HistoryFromSeq(number);
         self

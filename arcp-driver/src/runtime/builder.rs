@@ -8,12 +8,14 @@ use std::sync::Arc;
 use arcp_proto::agent::{AgentRef, InvalidAgent};
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
+use arcp_proto::observe::{ObservedJob, Sight};
 use arcp_proto::runtime::{Recovery, RuntimeEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::Endpoint;
 use super::observer::Observer;
+use super::policy::Rules;
 use super::task::tasks;
 use super::turn::Parts;
 use super::verifier::{Verification, Verifier};
@@ -45,6 +47,7 @@ impl Runtime {
             store: Box::new(MemoryStore::new()),
             entropy: None,
             observer: Observer::default(),
+            rules: Rules::default(),
             error: None,
         }
     }
@@ -86,6 +89,7 @@ pub struct RuntimeBuilder {
     store: Box<dyn Store>,
     entropy: Option<Box<dyn Entropy + Send>>,
     observer: Observer,
+    rules: Rules,
     error: Option<BuildError>,
 }
 
@@ -186,6 +190,38 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Lets principals see jobs of others: `rule` is told who looks and at which job, and says whether that principal may
+    /// see [`Nothing`](Sight::Nothing) of it, [`List`](Sight::List) it, or [`Follow`](Sight::Follow) its events. Everybody
+    /// follows their own jobs and cancels them, and nobody else does; without a rule nobody sees those of others.
+    ///
+    /// The rule is asked often, in the endpoint's task, so it must answer at once from what it knows. When that changes, say
+    /// [`RuntimeHandle::policy_changed`]. A rule that panics has said [`Nothing`](Sight::Nothing).
+    ///
+    /// ```
+    /// # use arcp_driver::{Runtime, Sight};
+    /// let builder = Runtime::builder().observe(|viewer, job| match viewer {
+    ///     "operator" => Sight::Follow,
+    ///     "auditor" if job.agent.name() == "payout" => Sight::List,
+    ///     _ => Sight::Nothing,
+    /// });
+    /// ```
+    pub fn observe(mut self, rule: impl Fn(&str, &ObservedJob<'_>) -> Sight + Send + Sync + 'static) -> Self {
+        self.rules.job = Some(Box::new(rule));
+        self
+    }
+
+    /// Offers agents to some principals only: `rule` is told a principal and an agent's name. Where it says no, the agent
+    /// does not exist for that principal. Jobs that were accepted go on. A rule that panics has said no.
+    ///
+    /// ```
+    /// # use arcp_driver::Runtime;
+    /// let builder = Runtime::builder().offer(|principal, agent| agent != "deploy" || principal == "ci");
+    /// ```
+    pub fn offer(mut self, rule: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
+        self.rules.agent = Some(Box::new(rule));
+        self
+    }
+
     /// Takes ids and tokens from here and not from the operating system; for tests that must repeat.
     pub fn entropy(mut self, entropy: impl Entropy + Send + 'static) -> Self {
         self.entropy = Some(Box::new(entropy));
@@ -196,12 +232,15 @@ impl RuntimeBuilder {
     ///
     /// # Errors
     /// [`BuildError`] for the first option that cannot be used.
-    pub fn build(self) -> Result<Runtime, BuildError> {
+    pub fn build(mut self) -> Result<Runtime, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
         }
         if self.verification.is_empty() {
             return Err(BuildError::AdmitsNobody);
+        }
+        if let Some(visibility) = self.rules.into_visibility() {
+            self.config.visibility = visibility;
         }
         let entropy = match self.entropy {
             Some(entropy) => entropy,

@@ -377,6 +377,7 @@ impl<T: Timer> Loop<T> {
             Signal::Source(source) => self.to_hear.push_back(source),
             Signal::Accepted(accepted) => self.accept(now, *accepted),
             Signal::Verdict(id, verdict) => self.core.handle_auth(now, id, verdict),
+            Signal::PolicyChanged => self.core.policy_changed(now),
             Signal::ShutDown => {
                 self.stopping = true;
                 self.core.shut_down(now);

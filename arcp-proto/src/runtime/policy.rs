@@ -44,7 +44,7 @@ fn refusal(seen: Sight, words: &'static str) -> WireError {
 impl RuntimeEndpoint {
     /// The answers of the configured [`ObservePolicy`](crate::observe::ObservePolicy) have changed: subscriptions that are
     /// allowed no longer end here. What was numbered already still arrives (D-15); of what follows, the subscriber gets
-    /// nothing and is not told why. Each end is told by a [`RuntimeEvent::Access`]. Lists and new requests need no such
+    /// nothing, and is not told so: the protocol has no word for it. Each end is told by a [`RuntimeEvent::Access`]. Lists and new requests need no such
     /// call, and neither does a recovery.
     pub fn policy_changed(&mut self, now: Now) {
         if self.enter(now) {
