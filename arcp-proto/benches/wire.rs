@@ -8,7 +8,7 @@ use arcp_proto::time::UnixTime;
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::delivery::{Frame, Line};
 use arcp_proto::wire::event::{Content, EventKind, EventPayload, LoggedEvent};
-use arcp_proto::wire::peer::ResultKeys;
+use arcp_proto::wire::peer::EndShape;
 use arcp_proto::wire::{Envelope, RawJson, ScanLimits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -16,7 +16,7 @@ fn numbered() -> (Arc<Line>, Arc<LoggedEvent>) {
     let session = SessionKey::parse("sess_01KZZSPQFWRQJ5E577ZYXMHSQ1").expect("a session id");
     let job = JobKey::parse("job_01KZZSPSCGTYZ5S2V2CG4ASNXD").expect("a job id");
     let trace = TraceId::parse("7c9f1e2a5b3d4806a1f2c3d4e5f60718").expect("a trace id");
-    let line = Arc::new(Line::new(session, trace, job, ResultKeys::Result, 1 << 20));
+    let line = Arc::new(Line::new(session, trace, job, EndShape::PLAIN, 1 << 20));
     let body = RawJson::try_from(r#"{"level":"info","message":"loaded 250 rows of the supplier's feed"}"#);
     let content = Content::Event { kind: EventKind::Log, body: body.expect("a body") };
     let ts = UnixTime::from_millis(1_786_699_803_750);

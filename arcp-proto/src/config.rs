@@ -186,6 +186,10 @@ pub struct ClientConfig {
     /// children of its jobs. With `resume` they are handed on in any case, since the jobs of the earlier process are
     /// such jobs. Who gets them must take them or abandon their job. Otherwise they are dropped. Default `false`.
     pub other_jobs: bool,
+    /// Whether a submit whose lease grants a part of a namespace is sent to a runtime that knows whole namespaces only,
+    /// of which there is one (protocol §12.4). The part is then not asked for; otherwise the submit fails with
+    /// [`RequestError::Unsupported`](crate::client::RequestError::Unsupported). Default `false`.
+    pub coarse_leases: bool,
     /// How long to wait for the welcome. Default 10 s.
     pub welcome_timeout: Duration,
     /// How long to wait for the answer to a submit before it is sent again with its key. Default 30 s.
@@ -219,6 +223,7 @@ impl ClientConfig {
             features: Features::CLIENT,
             resume: None,
             other_jobs: false,
+            coarse_leases: false,
             welcome_timeout: Duration::from_secs(10),
             submit_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),

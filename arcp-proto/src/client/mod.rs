@@ -474,8 +474,13 @@ impl ClientEndpoint {
         self.ignored
     }
 
+    /// The runtime of the session.
+    fn profile(&self) -> PeerProfile {
+        self.session.as_ref().map_or(PeerProfile::Unknown, |session| session.profile)
+    }
+
     fn is_core(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.profile == PeerProfile::Core)
+        self.profile() == PeerProfile::Core
     }
 
     fn submit_timeout(&self) -> Duration {

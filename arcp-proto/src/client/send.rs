@@ -1,6 +1,7 @@
 //! How requests and acknowledgements go to the wire (protocol §2.6, §3).
 
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use crate::client::ClientEndpoint;
 use crate::client::outgoing::About;
@@ -9,13 +10,22 @@ use crate::client::requests::{Ask, Subscription};
 use crate::client::session::Phase;
 use crate::feature::Feature;
 use crate::id::JobId;
-use crate::lease::needed_features;
+use crate::lease::{by_name, needed_features};
 use crate::time::Now;
-use crate::wire::job::{Cancel, Subscribe, Unsubscribe};
+use crate::wire::job::{Cancel, Submit, Subscribe, Unsubscribe};
+use crate::wire::peer::PeerProfile;
 use crate::wire::session::Ack;
 
-/// Submits on their way to runtimes that may not say which one they answer (protocol §12.3, `max_submits`).
-const MAX_SUBMITS_ELSEWHERE: usize = 1;
+/// The submit as this runtime reads it; `None` if it asks for something that cannot be said there (protocol §12.4).
+fn spoken(submit: Arc<Submit>, profile: PeerProfile, drops_parts: bool) -> Option<Arc<Submit>> {
+    match &submit.lease_request {
+        Some(lease) if profile.grants_by_name() => {
+            let lease_request = Some(by_name::request_of_lease(lease, drops_parts).ok()?);
+            Some(Arc::new(Submit { lease_request, ..(*submit).clone() }))
+        }
+        _ => Some(submit),
+    }
+}
 
 impl ClientEndpoint {
     /// Sends what waits, as far as it may leave.
@@ -23,7 +33,7 @@ impl ClientEndpoint {
         if !self.is_connected() {
             return;
         }
-        let most = if self.is_core() { usize::MAX } else { MAX_SUBMITS_ELSEWHERE };
+        let most = self.profile().max_submits();
         while let Some(request) = self.requests.next_submit(most) {
             self.send(now, request);
         }
@@ -44,7 +54,7 @@ impl ClientEndpoint {
     fn send(&mut self, now: Now, request: RequestId) {
         let Some(ask) = self.requests.get(request).cloned() else { return };
         let (Phase::Active(active), Some(session)) = (&self.phase, &self.session) else { return };
-        let (session_id, limit) = (session.id.as_str(), session.profile.frame_limit(active.transport));
+        let (session_id, limit) = (session.id.as_str(), session.profile.request_limit(active.transport));
         let (wait, (envelope, frame)) = match ask {
             Ask::Submit { submit, trace, .. } => {
                 let needed =
@@ -52,6 +62,12 @@ impl ClientEndpoint {
                 if let Some(missing) = needed.iter().find(|feature| !session.features.has(*feature)) {
                     return self.reject(now, request, RequestError::Unsupported(missing.as_str()));
                 }
+                if !session.profile.can_name(&submit.agent) {
+                    return self.reject(now, request, RequestError::Unsupported("this agent's name"));
+                }
+                let Some(submit) = spoken(submit, session.profile, self.config.coarse_leases) else {
+                    return self.reject(now, request, RequestError::Unsupported("patterns in a lease"));
+                };
                 let text = trace.to_text();
                 // Hex digits are ASCII, so this cannot fail.
                 let about = About { trace: core::str::from_utf8(&text).ok(), job: None };

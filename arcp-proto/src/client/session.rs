@@ -170,7 +170,7 @@ impl ClientEndpoint {
         let previous = self.session.take().filter(|session| greeting.is_resume && session.id == id);
         let resumed = previous.is_some();
         let features = welcome.features.intersection(self.config.features);
-        let profile = PeerProfile::recognise(features);
+        let profile = PeerProfile::of_welcome(envelope);
         // A runtime that continues a session without a new token goes on accepting the one it has just accepted.
         let token = welcome.resume_token.or_else(|| previous.and_then(|session| session.token));
         let beat = features.has(Feature::Heartbeat).then(|| {

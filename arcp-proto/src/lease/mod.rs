@@ -6,6 +6,7 @@
 //! keep what is left of a budget.
 
 mod budget;
+pub(crate) mod by_name;
 mod counters;
 mod delegate;
 mod expiry;

@@ -13,6 +13,7 @@ use crate::runtime::{JobHandle, RuntimeEndpoint, Timer};
 use crate::wire::Envelope;
 use crate::wire::event::{Outcome, Terminal};
 use crate::wire::job::Cancel;
+use crate::wire::peer::Rejected;
 
 impl RuntimeEndpoint {
     pub(super) fn receive_cancel(&mut self, request: &Request, envelope: &Envelope<'_>) {
@@ -21,15 +22,19 @@ impl RuntimeEndpoint {
         }
         let cancel = match Cancel::read(&envelope.payload) {
             Ok(cancel) => cancel,
-            Err(fault) => return self.refuse_job(request, request.job_id.as_deref(), fault.into()),
+            Err(fault) => {
+                return self.refuse_job(request, Rejected::Cancel, request.job_id.as_deref(), fault.into());
+            }
         };
         let (key, text) = match self.named_job(request, cancel.job_id.as_ref()) {
             Ok(named) => named,
-            Err(error) => return self.refuse_job(request, request.job_id.as_deref(), error),
+            Err(error) => {
+                return self.refuse_job(request, Rejected::Cancel, request.job_id.as_deref(), error);
+            }
         };
         let handle = match self.job_for(request, key, Access::Cancel) {
             Ok(handle) => handle,
-            Err(error) => return self.refuse_job(request, Some(&text), error),
+            Err(error) => return self.refuse_job(request, Rejected::Cancel, Some(&text), error),
         };
         let Some(job) = self.jobs.get(handle) else { return };
         let ended = job.state.is_final().then(|| job.state.as_str());

@@ -11,7 +11,7 @@ use crate::runtime::principal::Rate;
 use crate::runtime::requests::OrderedReplies;
 use crate::runtime::{AuthId, SessionHandle};
 use crate::time::{Instant, UnixTime};
-use crate::wire::peer::TransportKind;
+use crate::wire::peer::{PeerProfile, TransportKind};
 use crate::wire::session::Hello;
 
 /// What a connection may do at this moment.
@@ -36,6 +36,7 @@ pub(crate) struct Greeting {
     pub(crate) request_id: Arc<str>,
     /// What an error before a session exists echoes as `session_id`.
     pub(crate) session_id: Option<String>,
+    pub(crate) profile: PeerProfile,
     pub(crate) hello: Hello,
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct Connection {
     pub(crate) bytes_before_welcome: usize,
     pub(crate) malformed: Rate,
     pub(crate) pings: Rate,
+    /// The hello's envelope id, while it has no answer, of a client that wants a refusal on it too.
+    pub(crate) echoes_to: Option<Arc<str>>,
     /// When the credentials stop being good.
     pub(crate) credentials_end: Option<UnixTime>,
 }
@@ -89,6 +92,7 @@ impl Connection {
             bytes_before_welcome: 0,
             malformed: Rate::default(),
             pings: Rate::default(),
+            echoes_to: None,
             credentials_end: None,
         }
     }

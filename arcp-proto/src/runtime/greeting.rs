@@ -21,7 +21,7 @@ use crate::runtime::session::Session;
 use crate::runtime::store::{Record, SessionRecord};
 use crate::runtime::{AuthId, ConnectionId, Effect, RuntimeEndpoint, RuntimeEvent, SessionHandle, Timer};
 use crate::secret::Secret;
-use crate::wire::peer::{PeerProfile, TransportKind};
+use crate::wire::peer::{PeerProfile, Rejected, Rejection, TransportKind};
 use crate::wire::session::{Auth, Hello, Welcome};
 use crate::wire::{DecodeError, Envelope, ScanLimits, object_text};
 
@@ -58,6 +58,12 @@ impl RuntimeEndpoint {
             }
             return self.fail(connection, &error, CloseCode::Policy);
         }
+        let profile = PeerProfile::of_hello(&envelope);
+        if profile.rejection(Rejected::Hello) == Rejection::BaseAndEcho
+            && let Some(state) = self.connections.get_mut(connection)
+        {
+            state.echoes_to = Some(Arc::from(&*envelope.id));
+        }
         let hello = match Hello::read(&envelope.payload, message_type) {
             Ok(hello) => hello,
             Err(fault) => return self.fail(connection, &fault.into(), CloseCode::Policy),
@@ -76,6 +82,7 @@ impl RuntimeEndpoint {
             id,
             request_id: Arc::from(&*envelope.id),
             session_id: envelope.session_id.as_deref().map(str::to_owned),
+            profile,
             hello,
         };
         if let Some(state) = self.connections.get_mut(connection) {
@@ -131,7 +138,7 @@ impl RuntimeEndpoint {
             key,
             principal: Arc::clone(&self.principals.at(principal).name),
             features: offered.intersection(self.config.features),
-            profile: PeerProfile::recognise(offered),
+            profile: greeting.profile,
             transport,
             epoch: 1,
             current: token.hash(),
@@ -212,6 +219,7 @@ impl RuntimeEndpoint {
             self.timers.arm(heartbeat.deadline(), Timer::Heartbeat(connection));
         }
         let Some(state) = self.connections.get_mut(connection) else { return };
+        state.echoes_to = None;
         state.phase = Phase::Active(Active { session, heartbeat, confirmed: false });
         if profile.needs_proof() && state.transport == TransportKind::WebSocket {
             self.outputs.push_back(Output::Probe(connection));

@@ -15,6 +15,7 @@ use crate::id::JobKey;
 use crate::runtime::connection::{Active, Phase};
 use crate::runtime::store::{Command, Trim};
 use crate::runtime::{ConnectionId, RuntimeEndpoint, RuntimeEvent, SessionHandle, Timer};
+use crate::wire::peer::Rejected;
 use crate::wire::session::{Ack, Goodbye, Ping, Pong};
 use crate::wire::{DecodeError, Envelope, ScanLimits, object_text};
 
@@ -140,12 +141,14 @@ impl RuntimeEndpoint {
             Inbound::Subscribe => self.receive_subscribe(&request, &envelope),
             Inbound::Unsubscribe => self.receive_unsubscribe(&request, &envelope),
             Inbound::Hello => {
-                self.refuse(&request, WireError::invalid("this connection has a session already"));
+                let error = WireError::invalid("this connection has a session already");
+                self.refuse(&request, Rejected::Frame, error);
             }
             Inbound::Unknown if envelope.optional => {}
             Inbound::Unknown => {
                 let details = Details::Type(envelope.message_type.into_owned());
-                self.refuse(&request, WireError::invalid("unknown message type").with(details));
+                let error = WireError::invalid("unknown message type").with(details);
+                self.refuse(&request, Rejected::Frame, error);
             }
         }
     }
@@ -165,13 +168,13 @@ impl RuntimeEndpoint {
             self.fail(connection, &error, CloseCode::Policy);
             return;
         }
-        self.send_error(connection, session, error, request_id, None);
+        self.refuse_frame(connection, session, request_id, error.clone());
     }
 
     fn receive_ping(&mut self, request: &Request, envelope: &Envelope<'_>) {
         let ping = match Ping::read(&envelope.payload) {
             Ok(ping) => ping,
-            Err(fault) => return self.refuse(request, fault.into()),
+            Err(fault) => return self.refuse(request, Rejected::Frame, fault.into()),
         };
         let Some(state) = self.connections.get_mut(request.connection) else { return };
         if state.pings.count(SECOND, self.now.mono) > self.config.limits.pings_per_second {
@@ -189,10 +192,11 @@ impl RuntimeEndpoint {
         }
         let seq = match Ack::read(&envelope.payload) {
             Ok(ack) => ack.last_processed_seq,
-            Err(fault) => return self.refuse(request, fault.into()),
+            Err(fault) => return self.refuse(request, Rejected::Frame, fault.into()),
         };
         if seq > session.sent {
-            return self.refuse(request, WireError::invalid("ack above the highest event number"));
+            let error = WireError::invalid("ack above the highest event number");
+            return self.refuse(request, Rejected::Frame, error);
         }
         if seq <= session.acked {
             return;
@@ -234,12 +238,6 @@ impl RuntimeEndpoint {
             self.send_to_session(connection, session, "session.bye", &payload);
         }
         self.close(connection, CloseCode::GoingAway);
-    }
-
-    pub(super) fn refuse_feature(&mut self, request: &Request, feature: Feature) {
-        let error = WireError::invalid(alloc::format!("{} was not negotiated", feature.as_str()))
-            .with(Details::Feature(feature.as_str()));
-        self.refuse(request, error);
     }
 
     /// The job a request names in its envelope, its payload, or both (D-50).

@@ -17,6 +17,7 @@ use crate::runtime::policy::sight;
 use crate::runtime::{Output, RuntimeEndpoint, RuntimeEvent};
 use crate::time::UnixTime;
 use crate::wire::list::{DEFAULT_PAGE, JobEntry, Jobs, LARGEST_PAGE, ListJobs};
+use crate::wire::peer::Rejected;
 use crate::wire::{Envelope, RawJson, object_text, push_object};
 
 const LIST_JOBS: &str = "session.list_jobs";
@@ -31,7 +32,7 @@ impl RuntimeEndpoint {
     pub(super) fn receive_list_jobs(&mut self, request: &Request, envelope: &Envelope<'_>) {
         let Some(session) = self.sessions.get(request.session) else { return };
         if !session.features.has(Feature::ListJobs) {
-            return self.refuse_feature(request, Feature::ListJobs);
+            return self.refuse_feature(request, Rejected::List, Feature::ListJobs);
         }
         // A list that comes again is run again, so there is nothing to remember of it but its type (D-49).
         let runs_again =
@@ -45,9 +46,9 @@ impl RuntimeEndpoint {
                     let payload = object_text(|out| page.write(out));
                     self.send_to_session(request.connection, request.session, "session.jobs", &payload);
                 }
-                Err(error) => self.refuse(request, error),
+                Err(error) => self.refuse(request, Rejected::List, error),
             },
-            Err(error) => self.refuse(request, error),
+            Err(error) => self.refuse(request, Rejected::List, error),
         }
     }
 

@@ -176,6 +176,13 @@ impl<E> Log<E> {
         }
     }
 
+    /// Whether nothing would have to wait at `position`.
+    pub(crate) fn is_committed(&self, position: Position) -> bool {
+        let first = self.open_at.0 - self.issued.len() as u64;
+        position.0 < first
+            || position == self.open_at && self.issued.is_empty() && self.open.records.is_empty()
+    }
+
     /// Where a record appended at this moment would land.
     pub(crate) const fn position(&self) -> Position {
         self.open_at

@@ -24,6 +24,7 @@ mod policy;
 mod pressure;
 mod principal;
 mod recovery;
+mod refusal;
 mod reply;
 mod requests;
 mod resume;

@@ -279,6 +279,13 @@ pub enum RuntimeEvent {
         /// Its connection.
         connection: ConnectionId,
     },
+    /// A request was refused without an answer, which its client would have taken for more than it is (protocol §12.3).
+    RefusedSilently {
+        /// The session.
+        session: SessionKey,
+        /// Why.
+        code: ErrorCode,
+    },
     /// The store has no room; nothing new is accepted until it has.
     StoreFull,
     /// The store took the append that it had no room for.

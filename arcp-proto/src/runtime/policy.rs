@@ -17,6 +17,7 @@ use crate::runtime::session::Following;
 use crate::runtime::store::Record;
 use crate::runtime::{JobHandle, RuntimeEndpoint, RuntimeEvent, SessionHandle};
 use crate::time::Now;
+use crate::wire::peer::Rejected;
 
 /// What `viewer` sees of a job.
 pub(super) fn sight(visibility: &Visibility, viewer: (PrincipalHandle, &str), job: &Job) -> Sight {
@@ -90,7 +91,8 @@ impl RuntimeEndpoint {
         if let (Some(id), Some(connection)) = (asked, attached) {
             // The subscribe is still owed its answer.
             let request = Request { connection, session: handle, id, job_id: None, trace_id: None };
-            self.refuse_job(&request, Some(&key.to_string()), refusal(seen, NOT_FOLLOWED));
+            let error = refusal(seen, NOT_FOLLOWED);
+            self.refuse_job(&request, Rejected::Subscribe, Some(&key.to_string()), error);
         }
         self.end_follow(handle, job);
         self.log.append(Record::Unfollow { session: session_key, job: key }, 64);

@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
+use smallvec::smallvec;
+
 use crate::close::CloseCode;
 use crate::error::{ErrorCode, Limit, WireError};
 use crate::id::{JobId, JobKey};
@@ -11,11 +13,13 @@ use crate::runtime::connection::{Active, Phase};
 use crate::runtime::inbound::Request;
 use crate::runtime::job::Job;
 use crate::runtime::log::Position;
+use crate::runtime::refusal::{Frames, Refusal, echo};
 use crate::runtime::requests::{Reply, SubscribedReply};
 use crate::runtime::{ConnectionId, Effect, JobHandle, Output, RuntimeEndpoint, SessionHandle, Timer};
 use crate::trace::TraceId;
 use crate::wire::delivery::Frame;
 use crate::wire::job::{Accepted, Cancelled, Subscribed};
+use crate::wire::peer::{PeerProfile, Rejected};
 use crate::wire::{Head, RawJson, encode, object_text};
 
 /// A reply that waits for a commit.
@@ -30,26 +34,6 @@ pub(super) struct Pending {
 }
 
 impl RuntimeEndpoint {
-    /// Refuses a request at once, as far as the order of replies allows.
-    pub(super) fn refuse(&mut self, request: &Request, error: WireError) {
-        self.send_error(
-            request.connection,
-            request.session,
-            &error,
-            Some(&request.id),
-            request.job_id.as_deref(),
-        );
-    }
-
-    /// Refuses a cancel or subscribe, and remembers that for a repetition of it.
-    pub(super) fn refuse_job(&mut self, request: &Request, job_id: Option<&str>, error: WireError) {
-        self.send_error(request.connection, request.session, &error, Some(&request.id), job_id);
-        if let Some(session) = self.sessions.get_mut(request.session) {
-            let refusal = Reply::Refused(Box::new((error, job_id.map(ToString::to_string))));
-            session.requests.answered(&request.id, Position::default(), refusal);
-        }
-    }
-
     /// Gives a request its reply once `position` is committed, and remembers it for a repetition of the request.
     pub(super) fn answer(&mut self, request: &Request, slot: Option<u64>, position: Position, reply: Reply) {
         if let Some(session) = self.sessions.get_mut(request.session) {
@@ -87,37 +71,43 @@ impl RuntimeEndpoint {
                 _ => return,
             }
         };
-        let frame = match self.render_reply(pending.session, &pending.request_id, &pending.reply) {
-            Some(frame) => frame,
-            None => {
-                let error = WireError::new(ErrorCode::JobNotFound, "the job is no longer remembered");
-                let mut payload = String::new();
-                error.write_payload(&mut payload, Some(&pending.request_id), None);
-                self.error_frame(pending.session, &payload, None)
-            }
-        };
+        let frames = self.render_reply(pending.session, &pending.request_id, &pending.reply);
+        let frames = frames.unwrap_or_else(|| {
+            let error = WireError::new(ErrorCode::JobNotFound, "the job is no longer remembered");
+            let of = pending.reply.refused();
+            let refusal = Refusal { error, of, job_id: None, trace: None };
+            self.render_refusal(pending.session, Some(&pending.request_id), &refusal)
+        });
         match pending.slot {
             Some(slot) if connection == pending.connection => {
                 let Some(state) = self.connections.get_mut(connection) else { return };
-                state.replies.fill(slot, frame);
-                while let Some(frame) =
+                state.replies.fill(slot, frames);
+                while let Some(frames) =
                     self.connections.get_mut(connection).and_then(|state| state.replies.pop())
                 {
-                    self.push_control(connection, frame);
+                    self.push_all(connection, frames);
                 }
             }
-            _ => self.push_control(connection, frame),
+            _ => self.push_all(connection, frames),
         }
     }
 
-    fn render_reply(&mut self, session: SessionHandle, request_id: &str, reply: &Reply) -> Option<String> {
+    fn push_all(&mut self, connection: ConnectionId, frames: Frames) {
+        for frame in frames {
+            self.push_control(connection, frame);
+        }
+    }
+
+    /// The frames of a reply; `None` if what it is about is forgotten.
+    fn render_reply(&mut self, session: SessionHandle, request_id: &str, reply: &Reply) -> Option<Frames> {
         let ids = Some(request_id.to_string());
+        let profile = self.sessions.get(session)?.profile;
         match reply {
             Reply::Accepted(job) => {
                 let job = self.jobs.get(*job)?;
-                let payload = accepted_payload(job, Some(request_id));
+                let payload = accepted_payload(job, Some(request_id), profile);
                 let head = (job.key, job.trace_id);
-                Some(self.frame(session, "job.accepted", Some(head), &payload))
+                Some(smallvec![self.frame(session, "job.accepted", Some(head), &payload)])
             }
             Reply::Cancelled { job, reason, ended } => {
                 let job = self.jobs.get(*job)?;
@@ -129,14 +119,14 @@ impl RuntimeEndpoint {
                     reply_to: ids,
                 };
                 let head = (job.key, job.trace_id);
-                Some(self.frame(session, "job.cancelled", Some(head), &object_text(|out| payload.write(out))))
+                let payload = object_text(|out| payload.write(out));
+                Some(smallvec![self.frame(session, "job.cancelled", Some(head), &payload)])
             }
             Reply::Subscribed(seam) => {
                 if let Some(error) = self.forbids_following(session, seam.job) {
-                    let job_id = self.jobs.get(seam.job)?.key.to_string();
-                    let mut payload = String::new();
-                    error.write_payload(&mut payload, Some(request_id), Some(&job_id));
-                    return Some(self.error_frame(session, &payload, Some(&job_id)));
+                    let job_id = Some(self.jobs.get(seam.job)?.key.to_string());
+                    let refusal = Refusal { error, of: Rejected::Subscribe, job_id, trace: None };
+                    return Some(self.render_refusal(session, Some(request_id), &refusal));
                 }
                 let SubscribedReply { job, status, subscribed_from, replayed, history_from } = &**seam;
                 let job = self.jobs.get(*job)?;
@@ -156,31 +146,23 @@ impl RuntimeEndpoint {
                     history_from: *history_from,
                 };
                 let head = (job.key, job.trace_id);
-                Some(self.frame(
-                    session,
-                    "job.subscribed",
-                    Some(head),
-                    &object_text(|out| payload.write(out)),
-                ))
+                let payload = object_text(|out| payload.write(out));
+                Some(smallvec![self.frame(session, "job.subscribed", Some(head), &payload)])
             }
-            Reply::Refused(refusal) => {
-                let (error, job_id) = &**refusal;
-                let mut payload = String::new();
-                error.write_payload(&mut payload, Some(request_id), job_id.as_deref());
-                Some(self.error_frame(session, &payload, job_id.as_deref()))
-            }
+            Reply::Refused(refusal) => Some(self.render_refusal(session, Some(request_id), refusal)),
         }
     }
 
     /// Sends the acceptances that the client may have missed, with fresh ids (D-66).
     pub(super) fn resend_accepted(&mut self, connection: ConnectionId, session: SessionHandle) {
         let Some(state) = self.sessions.get(session) else { return };
-        if !state.profile.resends_accepted() {
+        let profile = state.profile;
+        if !profile.resends_accepted() {
             return;
         }
         for (job, _) in state.unconfirmed.clone() {
             let Some(job) = self.jobs.get(job).filter(|job| job.acceptance_known) else { continue };
-            let payload = accepted_payload(job, Some(&job.request_id));
+            let payload = accepted_payload(job, Some(&job.request_id), profile);
             let head = (job.key, job.trace_id);
             let frame = self.frame(session, "job.accepted", Some(head), &payload);
             // They come at once and are bounded on their own, so they take no room from replies.
@@ -203,21 +185,12 @@ impl RuntimeEndpoint {
         self.push_control(connection, frame);
     }
 
-    pub(super) fn send_error(
+    pub(super) fn error_frame(
         &mut self,
-        connection: ConnectionId,
         session: SessionHandle,
-        error: &WireError,
-        request_id: Option<&str>,
+        payload: &str,
         job_id: Option<&str>,
-    ) {
-        let mut payload = String::new();
-        error.write_payload(&mut payload, request_id, job_id);
-        let frame = self.error_frame(session, &payload, job_id);
-        self.push_control(connection, frame);
-    }
-
-    fn error_frame(&mut self, session: SessionHandle, payload: &str, job_id: Option<&str>) -> String {
+    ) -> String {
         let id = self.ids.text("msg_", self.now.unix, &mut self.entropy);
         let session_id =
             self.sessions.get(session).map(|session| session.key.to_string()).unwrap_or_default();
@@ -323,24 +296,24 @@ impl RuntimeEndpoint {
         state.control.truncate(self.config.limits.control_queue + state.resent);
         let mut payload = String::new();
         error.write_payload(&mut payload, None, None);
+        let echoes_to = state.echoes_to.take();
         let session = state.session().and_then(|session| self.sessions.get(session));
-        let frame = match session {
-            Some(session) => {
-                let key = session.key.to_string();
-                self.closing_frame(&key, &payload)
-            }
+        let session_id = match session {
+            Some(session) => session.key.to_string(),
             None => {
                 let echoed = match &state.phase {
                     Phase::Authenticating(greeting) => greeting.session_id.clone(),
                     _ => None,
                 };
-                let echoed =
-                    echoed.unwrap_or_else(|| self.ids.text("sess_", self.now.unix, &mut self.entropy));
-                self.closing_frame(&echoed, &payload)
+                echoed.unwrap_or_else(|| self.ids.text("sess_", self.now.unix, &mut self.entropy))
             }
         };
+        let frame = self.closing_frame(&session_id, &payload);
         if let Some(state) = self.connections.get_mut(connection) {
             state.control.push_back(frame);
+            if let Some(hello) = echoes_to {
+                state.control.push_back(echo(&session_id, &hello, error));
+            }
         }
         self.close(connection, code);
     }
@@ -372,11 +345,12 @@ impl RuntimeEndpoint {
 }
 
 /// The payload of `job.accepted`, the same whenever it is sent but for the request it answers.
-fn accepted_payload(job: &Job, request_id: Option<&str>) -> String {
+fn accepted_payload(job: &Job, request_id: Option<&str>, profile: PeerProfile) -> String {
+    let request_id = request_id.filter(|_| profile.names_submit());
     let accepted = Accepted {
         job_id: JobId::new(&job.key.to_string()),
         agent: Some(job.agent.to_string()),
-        lease: Some(RawJson::empty_object()),
+        lease: profile.shows_lease().then(RawJson::empty_object),
         lease_constraints: None,
         budget: None,
         accepted_at: Some(job.accepted_at),

@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::runtime::JobHandle;
 use crate::runtime::log::Position;
+use crate::runtime::refusal::{Frames, Refusal};
 use crate::wire::event::LoggedEvent;
+use crate::wire::peer::Rejected;
 
 /// What a reply says; rendered when it is sent, as often as it is sent.
 #[derive(Debug, Clone)]
@@ -23,8 +24,20 @@ pub(crate) enum Reply {
     },
     /// `job.subscribed`.
     Subscribed(Box<SubscribedReply>),
-    /// `session.error`, with the job the request named.
-    Refused(Box<(crate::error::WireError, Option<String>)>),
+    /// A refusal, in the shape the client understands.
+    Refused(Box<Refusal>),
+}
+
+impl Reply {
+    /// What would be refused if this could not be said.
+    pub(crate) const fn refused(&self) -> Rejected {
+        match self {
+            Self::Accepted(_) => Rejected::Submit,
+            Self::Cancelled { .. } => Rejected::Cancel,
+            Self::Subscribed(_) => Rejected::Subscribe,
+            Self::Refused(refusal) => refusal.of,
+        }
+    }
 }
 
 /// The seam as `job.subscribed` shows it.
@@ -79,6 +92,16 @@ impl RequestMemory {
         }
     }
 
+    /// Whether a request other than `id` has no answer, or one for which `is_open` holds.
+    pub(crate) fn any_open(&self, id: &str, is_open: impl Fn(Position) -> bool) -> bool {
+        // A list is answered at once and its answer not kept.
+        let awaits_answer = |seen: &Seen| match &seen.reply {
+            Some((position, _)) => is_open(*position),
+            None => seen.message_type != "session.list_jobs",
+        };
+        self.seen.iter().any(|(known, seen)| &**known != id && awaits_answer(seen))
+    }
+
     /// Forgets a request whose answer died with its connection, so that the same id may be tried again.
     pub(crate) fn forget(&mut self, id: &str) {
         if self.seen.remove(id).is_some() {
@@ -91,7 +114,7 @@ impl RequestMemory {
 #[derive(Debug, Default)]
 pub(crate) struct OrderedReplies {
     first: u64,
-    slots: VecDeque<Option<String>>,
+    slots: VecDeque<Option<Frames>>,
 }
 
 impl OrderedReplies {
@@ -102,19 +125,19 @@ impl OrderedReplies {
     }
 
     /// Fills a place.
-    pub(crate) fn fill(&mut self, slot: u64, frame: String) {
+    pub(crate) fn fill(&mut self, slot: u64, frames: Frames) {
         let index = slot.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(place) = index.and_then(|index| self.slots.get_mut(index)) {
-            *place = Some(frame);
+            *place = Some(frames);
         }
     }
 
     /// The next reply whose turn it is.
-    pub(crate) fn pop(&mut self) -> Option<String> {
-        let frame = self.slots.front_mut()?.take()?;
+    pub(crate) fn pop(&mut self) -> Option<Frames> {
+        let frames = self.slots.front_mut()?.take()?;
         self.slots.pop_front();
         self.first += 1;
-        Some(frame)
+        Some(frames)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -178,11 +201,12 @@ mod tests {
         let mut replies = OrderedReplies::default();
         let first = replies.reserve();
         let second = replies.reserve();
-        replies.fill(second, "b".to_string());
+        let frames = |text: &str| Frames::from_iter([text.to_string()]);
+        replies.fill(second, frames("b"));
         assert_eq!(replies.pop(), None);
-        replies.fill(first, "a".to_string());
-        assert_eq!(replies.pop().as_deref(), Some("a"));
-        assert_eq!(replies.pop().as_deref(), Some("b"));
+        replies.fill(first, frames("a"));
+        assert_eq!(replies.pop(), Some(frames("a")));
+        assert_eq!(replies.pop(), Some(frames("b")));
         assert_eq!(replies.pop(), None);
         assert_eq!(replies.len(), 0);
     }

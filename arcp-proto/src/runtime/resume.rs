@@ -312,8 +312,7 @@ impl RuntimeEndpoint {
                 None => return true,
             }
         } else {
-            let error = WireError::invalid("this envelope id was used by a request of another type");
-            (position, Reply::Refused(alloc::boxed::Box::new((error, request.job_id.clone()))))
+            (position, Self::reused_id(request, message_type))
         };
         let is_refusal = matches!(reply, Reply::Refused(_));
         let pending = super::reply::Pending {
@@ -329,28 +328,6 @@ impl RuntimeEndpoint {
             self.run_after(position, super::Effect::Reply(alloc::boxed::Box::new(pending)));
         }
         true
-    }
-
-    /// Refuses a request, in the order of submits where it is one, and remembers the refusal.
-    pub(super) fn refuse_in_order(
-        &mut self,
-        request: &super::inbound::Request,
-        slot: u64,
-        error: WireError,
-        job_id: Option<String>,
-    ) {
-        let reply = Reply::Refused(alloc::boxed::Box::new((error, job_id)));
-        let position = crate::runtime::log::Position::default();
-        if let Some(session) = self.sessions.get_mut(request.session) {
-            session.requests.answered(&request.id, position, reply.clone());
-        }
-        self.deliver_reply(super::reply::Pending {
-            connection: request.connection,
-            session: request.session,
-            slot: Some(slot),
-            request_id: Arc::clone(&request.id),
-            reply,
-        });
     }
 
     /// The session's id on the wire.

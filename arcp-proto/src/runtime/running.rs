@@ -16,7 +16,7 @@ use crate::transition::Step;
 use crate::wire::delivery::Line;
 use crate::wire::event::{ChunkEmission, ChunkEncoding, Content, Emission, LoggedEvent, Outcome, Terminal};
 use crate::wire::job::FinalStatus;
-use crate::wire::peer::ResultKeys;
+use crate::wire::peer::EndShape;
 use crate::wire::{RawJson, base64, push_string};
 
 /// A result collected for a submitter without `result_chunk` may not be larger than a frame holds.
@@ -78,9 +78,9 @@ impl RuntimeEndpoint {
             Some(follow) => Arc::clone(&follow.line),
             None => {
                 let session = SessionKey::from_ulid(job.key.ulid());
-                let keys = owner.map_or(ResultKeys::Result, |owner| owner.profile.result_keys());
+                let shape = owner.map_or(EndShape::PLAIN, |owner| owner.profile.end_shape());
                 let limit = self.owner_frame_limit(handle);
-                Arc::new(Line::new(session, job.trace_id, job.key, keys, limit))
+                Arc::new(Line::new(session, job.trace_id, job.key, shape, limit))
             }
         };
         let event = LoggedEvent { ts: self.now.unix, pos: Some(MAX_SEQ), content };

@@ -196,8 +196,10 @@ impl Session {
     /// The line of a job in this stream.
     pub(crate) fn line(&mut self, job: JobKey, trace: TraceId) -> Arc<Line> {
         let limit = self.profile.frame_limit(self.transport);
-        let (key, keys) = (self.key, self.profile.result_keys());
-        Arc::clone(self.lines.entry(job).or_insert_with(|| Arc::new(Line::new(key, trace, job, keys, limit))))
+        let (key, shape) = (self.key, self.profile.end_shape());
+        Arc::clone(
+            self.lines.entry(job).or_insert_with(|| Arc::new(Line::new(key, trace, job, shape, limit))),
+        )
     }
 
     /// The session follows the job no longer; its line stays while numbers that carry it are retained.

@@ -7,6 +7,7 @@ use core::time::Duration;
 use crate::agent::{AgentRef, Unresolved};
 use crate::error::{Details, ErrorCode, Limit, WireError};
 use crate::id::JobKey;
+use crate::lease::by_name;
 use crate::runtime::inbound::Request;
 use crate::runtime::job::{Job, JobState, NewJob, Standing};
 use crate::runtime::principal::KeyEntry;
@@ -40,7 +41,13 @@ impl RuntimeEndpoint {
 
     /// Shape, features, and everything that does not depend on what exists.
     fn check_submit(&self, request: &Request, envelope: &Envelope<'_>) -> Result<Checked, WireError> {
-        let submit = Submit::read(&envelope.payload)?;
+        let asks_by_name =
+            self.sessions.get(request.session).is_some_and(|session| session.profile.asks_by_name());
+        let submit = if asks_by_name {
+            by_name::read_submit(&envelope.payload)?
+        } else {
+            Submit::read(&envelope.payload)?
+        };
         if submit.lease_request.is_some() {
             return Err(WireError::invalid(
                 "this runtime grants no leases: `lease_request` must be absent or {}",

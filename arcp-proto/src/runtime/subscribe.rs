@@ -17,30 +17,40 @@ use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, SessionHandle};
 use crate::wire::Envelope;
 use crate::wire::delivery::Line;
 use crate::wire::job::{Subscribe, Unsubscribe};
+use crate::wire::peer::Rejected;
 
 impl RuntimeEndpoint {
     pub(super) fn receive_subscribe(&mut self, request: &Request, envelope: &Envelope<'_>) {
         if !self.sessions.get(request.session).is_some_and(|session| session.features.has(Feature::Subscribe))
         {
-            return self.refuse_feature(request, Feature::Subscribe);
+            return self.refuse_feature(request, Rejected::Subscribe, Feature::Subscribe);
         }
         if self.is_repeated(request, "job.subscribe", None) {
             return;
         }
         let subscribe = match Subscribe::read(&envelope.payload) {
             Ok(subscribe) => subscribe,
-            Err(fault) => return self.refuse_job(request, request.job_id.as_deref(), fault.into()),
+            Err(fault) => {
+                return self.refuse_job(
+                    request,
+                    Rejected::Subscribe,
+                    request.job_id.as_deref(),
+                    fault.into(),
+                );
+            }
         };
         let (key, text) = match self.named_job(request, subscribe.job_id.as_ref()) {
             Ok(named) => named,
-            Err(error) => return self.refuse_job(request, request.job_id.as_deref(), error),
+            Err(error) => {
+                return self.refuse_job(request, Rejected::Subscribe, request.job_id.as_deref(), error);
+            }
         };
         let handle = match self.job_for(request, key, Access::Subscribe) {
             Ok(handle) => handle,
-            Err(error) => return self.refuse_job(request, Some(&text), error),
+            Err(error) => return self.refuse_job(request, Rejected::Subscribe, Some(&text), error),
         };
         if let Err(error) = self.has_room_for_follower(request, handle) {
-            return self.refuse_job(request, Some(&text), error);
+            return self.refuse_job(request, Rejected::Subscribe, Some(&text), error);
         }
         self.subscribe(request, handle, &subscribe);
     }
@@ -123,14 +133,14 @@ impl RuntimeEndpoint {
     pub(super) fn receive_unsubscribe(&mut self, request: &Request, envelope: &Envelope<'_>) {
         if !self.sessions.get(request.session).is_some_and(|session| session.features.has(Feature::Subscribe))
         {
-            return self.refuse_feature(request, Feature::Subscribe);
+            return self.refuse_feature(request, Rejected::Frame, Feature::Subscribe);
         }
         let named = Unsubscribe::read(&envelope.payload)
             .map_err(WireError::from)
             .and_then(|unsubscribe| self.named_job(request, unsubscribe.job_id.as_ref()));
         let key = match named {
             Ok((key, _)) => key,
-            Err(error) => return self.refuse(request, error),
+            Err(error) => return self.refuse(request, Rejected::Frame, error),
         };
         let Some(handle) = key.and_then(|key| self.job_keys.get(&key).copied()) else { return };
         let Some(session) = self.sessions.get(request.session) else { return };

@@ -13,6 +13,7 @@ mod jobs;
 mod limits;
 mod list;
 mod oracle;
+mod peers;
 mod policy;
 mod properties;
 mod recovery;

@@ -152,7 +152,7 @@ mod tests {
     use crate::trace::TraceId;
     use crate::wire::RawJson;
     use crate::wire::event::{Content, EventKind};
-    use crate::wire::peer::ResultKeys;
+    use crate::wire::peer::EndShape;
 
     const MOST: (usize, u64) = (4, 1_000);
 
@@ -160,7 +160,7 @@ mod tests {
         let session = SessionKey::from_ulid(Ulid::default());
         let job = JobKey::from_ulid(Ulid::default());
         let trace = TraceId::from_bytes([1; 16]).unwrap();
-        let line = Arc::new(Line::new(session, trace, job, ResultKeys::Result, 1_000));
+        let line = Arc::new(Line::new(session, trace, job, EndShape::PLAIN, 1_000));
         let content = Content::Event { kind: EventKind::Status, body: RawJson::empty_object() };
         let event = Arc::new(LoggedEvent { ts: UnixTime::default(), pos: Some(seq), content });
         window.push(seq, line, event, Cost { bytes: 10, chunk_bytes: 0 }, MOST)

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use crate::id::{JobKey, SessionKey, push_ulid};
 use crate::trace::TraceId;
 use crate::wire::event::LoggedEvent;
-use crate::wire::peer::ResultKeys;
+use crate::wire::peer::EndShape;
 use crate::wire::render;
 use crate::wire::sink::{Sink, digits};
 
@@ -20,7 +20,7 @@ pub struct Line {
     /// `,"session_id":…,"trace_id":…,"job_id":…,"event_seq":`, beginning with the quote that ends the type.
     middle: String,
     job: JobKey,
-    keys: ResultKeys,
+    shape: EndShape,
     frame_limit: usize,
 }
 
@@ -39,7 +39,7 @@ impl Line {
         session: SessionKey,
         trace: TraceId,
         job: JobKey,
-        result_keys: ResultKeys,
+        shape: EndShape,
         frame_limit: usize,
     ) -> Self {
         let mut middle = String::with_capacity(160);
@@ -58,7 +58,7 @@ impl Line {
         start.truncate(start.len() - ID_CHARACTERS);
         // The mask keeps 55 bits.
         let id_bits = u64::try_from(first.bits() & u128::from(ID_MASK)).unwrap_or(0);
-        Self { start, id_bits, middle, job, keys: result_keys, frame_limit }
+        Self { start, id_bits, middle, job, shape, frame_limit }
     }
 
     /// The job.
@@ -77,7 +77,7 @@ impl Line {
     /// reaches this follower with its large member omitted (D-99).
     #[must_use]
     pub fn whole_len(&self, seq: u64, event: &LoggedEvent) -> usize {
-        self.around(seq, event) + render::payload_len(event, self.job, self.keys)
+        self.around(seq, event) + render::payload_len(event, self.job, self.shape)
     }
 
     /// Bytes the frame `seq` with `event` takes.
@@ -85,7 +85,7 @@ impl Line {
     pub fn encoded_len(&self, seq: u64, event: &LoggedEvent) -> usize {
         let around = self.around(seq, event);
         around
-            + render::payload_len_within(event, self.job, self.keys, self.frame_limit.saturating_sub(around))
+            + render::payload_len_within(event, self.job, self.shape, self.frame_limit.saturating_sub(around))
     }
 
     /// Appends the frame `seq` with `event`. The id follows from the session and the number (D-58), so the frame is
@@ -94,12 +94,12 @@ impl Line {
         out.push_str(&self.start);
         self.push_id_end(seq, out);
         out.push_str(BEFORE_TYPE);
-        out.push_str(render::message_type(event));
+        out.push_str(render::message_type(event, self.shape));
         out.push_str(&self.middle);
         out.integer(seq);
         out.push_str(BEFORE_PAYLOAD);
         let limit = self.frame_limit.saturating_sub(self.around(seq, event));
-        render::render_within(out, event, self.job, self.keys, limit);
+        render::render_within(out, event, self.job, self.shape, limit);
         out.push('}');
     }
 
@@ -120,7 +120,7 @@ impl Line {
         self.start.len()
             + ID_CHARACTERS
             + BEFORE_TYPE.len()
-            + render::message_type(event).len()
+            + render::message_type(event, self.shape).len()
             + self.middle.len()
             + digits(seq)
             + BEFORE_PAYLOAD.len()

@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 
 use crate::error::{Details, ErrorCode, WireError};
+use crate::wire::job::FinalStatus;
 use crate::wire::read::FieldError;
 use crate::wire::sink::{Count, Sink};
 
@@ -55,16 +56,23 @@ impl WireError {
         self.put_payload(out, request_id, job_id);
     }
 
+    /// Appends the payload of a `job.error` that refuses the request `request_id`: a JSON object (protocol §3.8).
+    pub(crate) fn write_rejection(&self, out: &mut String, request_id: &str) {
+        out.push_str("{\"final_status\":\"");
+        out.push_str(FinalStatus::of(self.code).as_str());
+        out.push_str("\",");
+        put_error(out, self);
+        put_details(out, &self.details);
+        put_request(out, request_id);
+        out.push('}');
+    }
+
     fn put_payload(&self, out: &mut impl Sink, request_id: Option<&str>, job_id: Option<&str>) {
         out.raw("{");
         put_error(out, self);
         put_details(out, &self.details);
         if let Some(id) = request_id {
-            out.raw(",\"request_id\":\"");
-            out.escaped(id);
-            out.raw("\",\"reply_to\":\"");
-            out.escaped(id);
-            out.raw("\"");
+            put_request(out, id);
         }
         if let Some(id) = job_id {
             out.raw(",\"job_id\":\"");
@@ -73,6 +81,15 @@ impl WireError {
         }
         out.raw("}");
     }
+}
+
+/// `,"request_id":…,"reply_to":…`.
+fn put_request(out: &mut impl Sink, id: &str) {
+    out.raw(",\"request_id\":\"");
+    out.escaped(id);
+    out.raw("\",\"reply_to\":\"");
+    out.escaped(id);
+    out.raw("\"");
 }
 
 /// `code`, `message` and `retryable`, without braces.

@@ -33,6 +33,8 @@ pub struct Envelope<'a> {
     pub payload_raw: &'a str,
     /// Whether `extensions.optional` is `true`: a reader that does not know the type may ignore the message.
     pub optional: bool,
+    /// Whether there is a `timestamp`, which some peers put into every envelope and others into none (protocol §12.1).
+    pub has_timestamp: bool,
 }
 
 /// What stands in `event_seq`.
@@ -124,6 +126,7 @@ impl<'a> Envelope<'a> {
                 optional: members
                     .advisory_object("extensions")
                     .is_some_and(|extensions| extensions.opaque("optional") == Some("true")),
+                has_timestamp: members.present("timestamp").is_some(),
             })
         };
         read().map_err(|reason| DecodeError { id: id.ok(), session_id: session_id.ok().flatten(), reason })
@@ -177,6 +180,7 @@ impl<'a> Envelope<'a> {
             payload: captured.payload,
             payload_raw: text.get(start..end)?,
             optional: false,
+            has_timestamp: false,
         })
     }
 }

@@ -220,6 +220,20 @@ impl Submit {
     /// # Errors
     /// A member has the wrong type or is out of range, or `lease_constraints` has a member we do not know (D-78).
     pub fn read(fields: &Fields<'_>) -> Result<Self, WireFault> {
+        let lease_request =
+            raw_object(fields, "lease_request")?.filter(|lease| !Fields::of(lease.as_str()).is_empty());
+        Self::read_beside(fields, lease_request, read_constraints(fields)?)
+    }
+
+    /// Reads everything but the lease, which has been read otherwise.
+    ///
+    /// # Errors
+    /// A member has the wrong type or is out of range.
+    pub(crate) fn read_beside(
+        fields: &Fields<'_>,
+        lease_request: Option<RawJson>,
+        lease_constraints: Option<RawJson>,
+    ) -> Result<Self, WireFault> {
         let key = fields.string("idempotency_key", 1..=KEY_BYTES)?;
         if key.as_deref().is_some_and(has_control) {
             let allowed = "a string of 1..=256 bytes without control characters";
@@ -228,9 +242,8 @@ impl Submit {
         Ok(Self {
             agent: fields.required_string("agent", 1..=AGENT_BYTES)?.into(),
             input: opaque(fields, "input").unwrap_or_else(RawJson::null),
-            lease_request: raw_object(fields, "lease_request")?
-                .filter(|lease| !Fields::of(lease.as_str()).is_empty()),
-            lease_constraints: read_constraints(fields)?,
+            lease_request,
+            lease_constraints,
             idempotency_key: key.map(Into::into),
             max_runtime_sec: fields.u64("max_runtime_sec", 1..=MAX_RUNTIME_SEC)?,
         })

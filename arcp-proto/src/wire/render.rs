@@ -9,13 +9,14 @@ use crate::id::JobKey;
 use crate::wire::RawJson;
 use crate::wire::error::put_details;
 use crate::wire::event::{Content, EventKind, LoggedEvent, Outcome, Terminal};
-use crate::wire::peer::ResultKeys;
+use crate::wire::job::FinalStatus;
+use crate::wire::peer::{EndShape, ResultKeys, StoppedTerminal};
 use crate::wire::sink::{Count, Sink};
 
 /// Bytes the payload of `event` takes if nothing of it is left out.
 #[must_use]
-pub(crate) fn payload_len(event: &LoggedEvent, job: JobKey, keys: ResultKeys) -> usize {
-    len(event, job, keys, Fit::Whole)
+pub(crate) fn payload_len(event: &LoggedEvent, job: JobKey, shape: EndShape) -> usize {
+    len(event, job, shape, Fit::Whole)
 }
 
 /// Appends the payload of `event`, a JSON object. Where it takes more than `limit` bytes the large member (`body`,
@@ -25,12 +26,12 @@ pub(crate) fn render_within(
     out: &mut String,
     event: &LoggedEvent,
     job: JobKey,
-    keys: ResultKeys,
+    shape: EndShape,
     limit: usize,
 ) {
     // Nearly every event fits by far, which needs no counting.
-    let fit = if rough_len(event) <= limit { Fit::Whole } else { Fit::within(event, job, keys, limit).0 };
-    put_payload(out, event, job, keys, fit);
+    let fit = if rough_len(event) <= limit { Fit::Whole } else { Fit::within(event, job, shape, limit).0 };
+    put_payload(out, event, job, shape, fit);
 }
 
 /// At least the bytes [`payload_len`] counts, and seldom many more, at once.
@@ -47,17 +48,24 @@ pub(crate) fn rough_len(event: &LoggedEvent) -> usize {
 
 /// Bytes [`render_within`] appends.
 #[must_use]
-pub(crate) fn payload_len_within(event: &LoggedEvent, job: JobKey, keys: ResultKeys, limit: usize) -> usize {
-    Fit::within(event, job, keys, limit).1
+pub(crate) fn payload_len_within(event: &LoggedEvent, job: JobKey, shape: EndShape, limit: usize) -> usize {
+    Fit::within(event, job, shape, limit).1
 }
 
 /// The `type` of the frame that carries `event`.
 #[must_use]
-pub(crate) const fn message_type(event: &LoggedEvent) -> &'static str {
+pub(crate) const fn message_type(event: &LoggedEvent, shape: EndShape) -> &'static str {
     match &event.content {
         Content::Event { .. } | Content::Chunk { .. } => "job.event",
-        Content::End(Terminal { outcome: Outcome::Failed(_), .. }) => "job.error",
-        Content::End(_) => "job.result",
+        Content::End(terminal) => match (&terminal.outcome, terminal.status(), shape.stopped) {
+            (
+                Outcome::Failed(_),
+                FinalStatus::Cancelled | FinalStatus::TimedOut,
+                StoppedTerminal::JobResult,
+            ) => "job.result",
+            (Outcome::Failed(_), ..) => "job.error",
+            (Outcome::Inline(_) | Outcome::Streamed { .. }, ..) => "job.result",
+        },
     }
 }
 
@@ -74,25 +82,25 @@ enum Fit {
 
 impl Fit {
     /// The most that fits `limit`, and what it takes.
-    fn within(event: &LoggedEvent, job: JobKey, keys: ResultKeys, limit: usize) -> (Self, usize) {
+    fn within(event: &LoggedEvent, job: JobKey, shape: EndShape, limit: usize) -> (Self, usize) {
         for fit in [Self::Whole, Self::Omitted] {
-            let length = len(event, job, keys, fit);
+            let length = len(event, job, shape, fit);
             if length <= limit {
                 return (fit, length);
             }
         }
-        (Self::Bare, len(event, job, keys, Self::Bare))
+        (Self::Bare, len(event, job, shape, Self::Bare))
     }
 }
 
-fn len(event: &LoggedEvent, job: JobKey, keys: ResultKeys, fit: Fit) -> usize {
+fn len(event: &LoggedEvent, job: JobKey, shape: EndShape, fit: Fit) -> usize {
     let mut count = Count::default();
-    put_payload(&mut count, event, job, keys, fit);
+    put_payload(&mut count, event, job, shape, fit);
     count.0
 }
 
 #[inline]
-fn put_payload(out: &mut impl Sink, event: &LoggedEvent, job: JobKey, keys: ResultKeys, fit: Fit) {
+fn put_payload(out: &mut impl Sink, event: &LoggedEvent, job: JobKey, shape: EndShape, fit: Fit) {
     match &event.content {
         Content::Event { kind, body } => {
             out.raw("{\"kind\":\"");
@@ -117,7 +125,7 @@ fn put_payload(out: &mut impl Sink, event: &LoggedEvent, job: JobKey, keys: Resu
             }
             out.raw("}");
         }
-        Content::End(terminal) => put_terminal(out, event, terminal, job, keys, fit),
+        Content::End(terminal) => put_terminal(out, event, terminal, job, shape, fit),
     }
 }
 
@@ -168,7 +176,7 @@ fn put_terminal(
     event: &LoggedEvent,
     terminal: &Terminal,
     job: JobKey,
-    keys: ResultKeys,
+    shape: EndShape,
     fit: Fit,
 ) {
     out.raw("{\"job_id\":\"job_");
@@ -185,7 +193,7 @@ fn put_terminal(
         Outcome::Inline(value) => {
             out.raw("\",\"result\":");
             put_value(out, value, fit);
-            if keys == ResultKeys::Both {
+            if shape.result_keys == ResultKeys::Both {
                 out.raw(",\"output\":");
                 put_value(out, value, fit);
             }

@@ -18,7 +18,7 @@ use crate::wire::job::{
     Accepted, Cancel, Cancelled, Ended, FinalStatus, Submit, Subscribe, Subscribed, Unsubscribe,
 };
 use crate::wire::list::{Jobs, ListJobs};
-use crate::wire::peer::ResultKeys;
+use crate::wire::peer::EndShape;
 use crate::wire::scan::ScanLimits;
 use crate::wire::session::{Ack, ErrorPayload, Goodbye, Hello, Ping, Pong, Welcome};
 use crate::wire::write::object_text;
@@ -26,6 +26,7 @@ use crate::wire::{RawJson, error::WireFault};
 
 mod accept;
 mod hostile;
+mod peers;
 
 #[derive(Deserialize)]
 pub(super) struct Vector<'a> {
@@ -174,7 +175,7 @@ fn numbered_frames_are_rendered_as_published() {
             session.expect("ours"),
             envelope.trace_id.as_deref().and_then(TraceId::parse).expect("always sent"),
             envelope.job_id.as_deref().and_then(JobKey::parse).expect("always sent"),
-            ResultKeys::Result,
+            EndShape::PLAIN,
             1 << 20,
         );
         let frame = Frame::Numbered { line: line.into(), seq, event: logged(&envelope).into() };

@@ -96,7 +96,7 @@ fn tables(features: Features) -> Tables {
             key: session,
             principal: Arc::from("demo"),
             features,
-            profile: PeerProfile::recognise(features),
+            profile: if features.has(Feature::Core) { PeerProfile::Core } else { PeerProfile::Unknown },
             transport: TransportKind::WebSocket,
             epoch: 1,
             current: TokenHash::of(TOKEN),

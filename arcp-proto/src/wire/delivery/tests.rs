@@ -4,16 +4,19 @@ use crate::id::{ResultKey, Ulid};
 use crate::time::UnixTime;
 use crate::wire::RawJson;
 use crate::wire::event::{ChunkEncoding, Content, EventKind, Outcome, Terminal};
+use crate::wire::peer::PeerProfile;
 use alloc::format;
 use alloc::string::ToString;
 use serde_json::Value;
 
 const TRACE: &str = "7c9f1e2a5b3d4806a1f2c3d4e5f60718";
 
-fn line(result_keys: ResultKeys, frame_limit: usize) -> Line {
+const BOTH: EndShape = PeerProfile::Unknown.end_shape();
+
+fn line(shape: EndShape, frame_limit: usize) -> Line {
     let session = SessionKey::parse("sess_01KZZSPQFWRQJ5E577ZYXMHSQ1").expect("a session");
     let job = JobKey::parse("job_01KZZSPSCGTYZ5S2V2CG4ASNXD").expect("a job");
-    Line::new(session, TraceId::parse(TRACE).expect("a trace"), job, result_keys, frame_limit)
+    Line::new(session, TraceId::parse(TRACE).expect("a trace"), job, shape, frame_limit)
 }
 
 fn event(content: Content) -> LoggedEvent {
@@ -47,7 +50,7 @@ fn payload(line: &Line, event: &LoggedEvent) -> Value {
 
 #[test]
 fn the_head_has_its_published_order() {
-    let text = encoded(&line(ResultKeys::Result, 1_000), &status("{\"phase\":\"x\"}"));
+    let text = encoded(&line(EndShape::PLAIN, 1_000), &status("{\"phase\":\"x\"}"));
     assert_eq!(
         text,
         format!(
@@ -67,7 +70,7 @@ fn ids_are_those_of_the_session_and_the_number() {
         let seq = random.next() >> 11 >> random.below(53);
         let trace = TraceId::parse(TRACE).expect("a trace");
         let job = JobKey::from_ulid(session);
-        let line = Line::new(SessionKey::from_ulid(session), trace, job, ResultKeys::Result, 1_000);
+        let line = Line::new(SessionKey::from_ulid(session), trace, job, EndShape::PLAIN, 1_000);
         let mut text = String::new();
         line.encode_into(seq, &status("{}"), &mut text);
         assert!(text.starts_with(&format!("{BEFORE_ID}{}\"", session.numbered(seq))), "{seq}: {text}");
@@ -77,7 +80,7 @@ fn ids_are_those_of_the_session_and_the_number() {
 #[test]
 fn a_notice_has_no_position() {
     let notice = LoggedEvent { pos: None, ..status("{}") };
-    let payload = payload(&line(ResultKeys::Result, 1_000), &notice);
+    let payload = payload(&line(EndShape::PLAIN, 1_000), &notice);
     assert_eq!(payload.get("pos"), None);
     assert_eq!(payload["body"], Value::Object(serde_json::Map::new()));
 }
@@ -85,23 +88,23 @@ fn a_notice_has_no_position() {
 #[test]
 fn values_are_shown_under_the_names_the_peer_reads() {
     let inline = end(Outcome::Inline(RawJson::try_from("[1]").expect("JSON")), Some("a \"b\""));
-    let one = payload(&line(ResultKeys::Result, 1_000), &inline);
+    let one = payload(&line(EndShape::PLAIN, 1_000), &inline);
     assert_eq!((one["result"].to_string(), one.get("output")), ("[1]".to_string(), None));
-    let both = payload(&line(ResultKeys::Both, 1_000), &inline);
+    let both = payload(&line(BOTH, 1_000), &inline);
     assert_eq!((both["result"].to_string(), both["output"].to_string()), ("[1]".into(), "[1]".into()));
     assert_eq!(both["summary"], "a \"b\"");
     let streamed = Outcome::Streamed { result: ResultKey::from_ulid(Ulid::from_bits(0)), size: 9 };
-    let streamed = payload(&line(ResultKeys::Both, 1_000), &end(streamed, None));
+    let streamed = payload(&line(BOTH, 1_000), &end(streamed, None));
     assert_eq!((streamed["result_size"].as_u64(), streamed.get("output")), (Some(9), None));
 }
 
 #[test]
 fn what_fits_exactly_is_whole() {
     let event = status("{\"phase\":\"x\"}");
-    let whole = line(ResultKeys::Result, usize::MAX).whole_len(7, &event);
-    assert_eq!(payload(&line(ResultKeys::Result, whole), &event)["body"]["phase"], "x");
+    let whole = line(EndShape::PLAIN, usize::MAX).whole_len(7, &event);
+    assert_eq!(payload(&line(EndShape::PLAIN, whole), &event)["body"]["phase"], "x");
     // One byte less, and the body gives way to a count that happens to be longer.
-    let omitted = payload(&line(ResultKeys::Result, whole - 1), &event);
+    let omitted = payload(&line(EndShape::PLAIN, whole - 1), &event);
     assert_eq!(omitted["body"]["omitted_bytes"], 13);
 }
 
@@ -109,7 +112,7 @@ fn what_fits_exactly_is_whole() {
 fn large_members_are_omitted_by_name() {
     let large = format!("\"{}\"", "x".repeat(5_000));
     let raw = || RawJson::try_from(large.as_str()).expect("JSON");
-    let line = line(ResultKeys::Both, 600);
+    let line = line(BOTH, 600);
     let omitted = |value: &Value| value["omitted_bytes"].as_u64();
 
     let inline = payload(&line, &end(Outcome::Inline(raw()), Some("kept")));
@@ -143,7 +146,7 @@ fn large_members_are_omitted_by_name() {
 #[test]
 fn failed_jobs_name_their_status() {
     use crate::error::ErrorCode;
-    let line = line(ResultKeys::Result, 1_000);
+    let line = line(EndShape::PLAIN, 1_000);
     for (code, status) in [
         (ErrorCode::Cancelled, "cancelled"),
         (ErrorCode::Timeout, "timed_out"),

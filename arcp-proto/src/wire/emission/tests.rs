@@ -4,7 +4,7 @@ use crate::time::UnixTime;
 use crate::trace::TraceId;
 use crate::wire::delivery::Line;
 use crate::wire::event::{Content, LoggedEvent};
-use crate::wire::peer::ResultKeys;
+use crate::wire::peer::PeerProfile;
 use crate::wire::testing::Random;
 use crate::wire::vectors::event_body;
 use alloc::vec::Vec;
@@ -143,8 +143,13 @@ fn what_peers_would_not_read_is_refused() {
 fn longest_frame(content: Content) -> usize {
     let ulid = Ulid::from_bits(u128::MAX >> 1);
     let trace = TraceId::from_bytes([0xff; 16]).expect("not zero");
-    let line =
-        Line::new(SessionKey::from_ulid(ulid), trace, JobKey::from_ulid(ulid), ResultKeys::Both, usize::MAX);
+    let line = Line::new(
+        SessionKey::from_ulid(ulid),
+        trace,
+        JobKey::from_ulid(ulid),
+        PeerProfile::Unknown.end_shape(),
+        usize::MAX,
+    );
     let highest = (1 << 53) - 1;
     line.whole_len(highest, &LoggedEvent { ts: UnixTime::MAX, pos: Some(highest), content })
 }
