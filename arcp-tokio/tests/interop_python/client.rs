@@ -10,6 +10,11 @@ both_ways! {
     connect: python_client_ws_connect, python_client_stdio_connect;
     submit: python_client_ws_submit, python_client_stdio_submit;
     events: python_client_ws_events, python_client_stdio_events;
+    result: python_client_ws_result, python_client_stdio_result;
+    cancel: python_client_ws_cancel, python_client_stdio_cancel;
+    list: python_client_ws_list, python_client_stdio_list;
+    subscribe: python_client_ws_subscribe, python_client_stdio_subscribe;
+    resume: python_client_ws_resume, python_client_stdio_resume;
     chunked_result: python_client_ws_chunked_result, python_client_stdio_chunked_result;
     progress: python_client_ws_progress, python_client_stdio_progress;
     idempotent_retry: python_client_ws_idempotent_retry, python_client_stdio_idempotent_retry;
@@ -56,6 +61,10 @@ fn numbers(value: &Value) -> Vec<u64> {
     value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect()
 }
 
+fn ids(page: &Value) -> Vec<&str> {
+    page["jobs"].as_array().unwrap().iter().map(|job| job["job_id"].as_str().unwrap()).collect()
+}
+
 async fn connect(python: &Python, way: Way) {
     let facts = play(python, way, "connect").await;
     let negotiated = texts(&facts["negotiated"]);
@@ -100,6 +109,70 @@ async fn events(python: &Python, way: Way) {
     );
     assert_eq!(facts["echo"]["end"]["result"], json!([]));
     assert_eq!(numbers(&facts["numbers"]), (1..=11).collect::<Vec<_>>(), "both jobs in one stream");
+}
+
+async fn result(python: &Python, way: Way) {
+    let facts = play(python, way, "result").await;
+    assert_eq!(facts["value"]["result"], json!({ "list": [1, 2.5, null] }));
+    assert_eq!((&facts["null"]["final_status"], facts["null"].get("result")), (&json!("success"), None));
+    let failed = &facts["failed"];
+    assert_eq!((&failed["error"], &failed["message"]), (&json!("PERMISSION_DENIED"), &json!("no")));
+    assert_eq!(failed["retryable"], false);
+    assert_eq!(facts["timed_out"]["final_status"], "timed_out");
+}
+
+async fn cancel(python: &Python, way: Way) {
+    let facts = play(python, way, "cancel").await;
+    assert_eq!(facts["end"]["final_status"], "cancelled");
+    assert!(texts(&facts["types"]).contains(&"job.cancelled"), "{facts}");
+    assert_eq!(facts["after"]["result"], "still there");
+}
+
+async fn list(python: &Python, way: Way) {
+    let facts = play(python, way, "list_jobs").await;
+    let (finished, running) = (facts["finished"].as_str().unwrap(), facts["running"].as_str().unwrap());
+    assert_eq!(ids(&facts["all"]), [running, finished]);
+    let first = &facts["all"]["jobs"][0];
+    assert_eq!((&first["agent"], &first["status"]), (&json!("count@1.0.0"), &json!("running")));
+    assert_eq!(ids(&facts["by_status"]), [running]);
+    assert_eq!(ids(&facts["by_agent"]), [finished]);
+    let pages = &facts["pages"];
+    assert_eq!((ids(&pages[0]), ids(&pages[1])), (vec![running], vec![finished]));
+    assert!(pages[0].get("next_cursor").is_some() && pages[1].get("next_cursor").is_none(), "{pages}");
+}
+
+async fn subscribe(python: &Python, way: Way) {
+    let facts = play(python, way, "subscribe").await;
+    let counted = counted(&facts["events"]);
+    assert!(counted.len() == 5 && counted.windows(2).all(|pair| pair[1] == pair[0] + 1), "{facts}");
+    assert_eq!((&facts["replayed"], &facts["end"]["final_status"]), (&json!(0), &json!("cancelled")));
+    if way == Way::Stdio {
+        return;
+    }
+    let seen = numbers(&facts["numbers"]);
+    assert!(seen.iter().copied().eq(1..=seen.len() as u64), "{facts}");
+
+    let facts = play(python, way, "history").await;
+    assert_eq!(facts["watcher"], facts["owner"], "the same events and end, from the beginning");
+    assert_eq!(numbers(&facts["numbers"]), [1, 2, 3, 4, 5, 6]);
+    assert_eq!((&facts["replayed"], &facts["unknown"]["error"]), (&json!(1), &json!("JOB_NOT_FOUND")));
+}
+
+async fn resume(python: &Python, way: Way) {
+    let facts = play(python, way, "resume").await;
+    let first = numbers(&facts["first"]);
+    assert!(first.len() >= 3 && first.iter().copied().eq(1..=first.len() as u64), "{facts}");
+    if way == Way::Stdio {
+        // The runtime ended with its only connection, and its sessions with it.
+        assert_eq!(facts["refused"]["error"], "UNAUTHENTICATED");
+        return;
+    }
+    let second = numbers(&facts["second"]);
+    let next = first.len() as u64 + 1;
+    assert!(second.len() > 5 && second.iter().copied().eq(next..next + second.len() as u64), "{facts}");
+    assert_eq!((&facts["same_session"], &facts["new_token"]), (&json!(true), &json!(true)));
+    assert_eq!((&facts["watched"], &facts["end"]["final_status"]), (&json!("progress"), &json!("cancelled")));
+    assert_eq!(facts["used_twice"]["error"], "UNAUTHENTICATED");
 }
 
 async fn chunked_result(python: &Python, way: Way) {
