@@ -2,6 +2,8 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "cli/asking.rs"]
+mod asking;
 #[path = "cli/listing.rs"]
 mod listing;
 #[path = "cli/program.rs"]

@@ -162,6 +162,11 @@ impl<'a> Submit<'a> {
         self.change_lease(|lease| lease.grant(namespace, patterns))
     }
 
+    /// Asks for a lease that was put together elsewhere, in the place of all that was asked for before.
+    pub fn lease_request(self, lease: LeaseRequest) -> Self {
+        self.change_lease(|_| lease)
+    }
+
     /// Limits what the job may spend in one currency, as `USD:1.00`. Several calls limit several currencies.
     pub fn budget(self, amount: impl Into<String>) -> Self {
         self.change_lease(|lease| lease.budget(amount))

@@ -144,7 +144,11 @@ async fn every_command_of_a_client_fails_in_one_line() {
         (&["tail", "", "--token", CANARY], 2, "a job id has 1 to 128 bytes"),
         (&["cancel", "job_1", "--token", "canary-3f9c\n"], 2, "control characters"),
         (&["cancel", "job_1", "job_2", "--token", CANARY], 2, "an argument too many"),
-        (&["kill"], 2, "no command `kill`; the commands are demo, serve, submit, ls, tail and cancel"),
+        (
+            &["kill"],
+            2,
+            "no command `kill`; the commands are demo, serve, submit, ls, agents, tail and cancel",
+        ),
     ];
     for (arguments, code, said) in table {
         let ran = ran(arcp(arguments)).await;

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use arcp_driver::JobId;
 use arcp_driver::url::Endpoint;
+use arcp_driver::{JobId, TraceId, UnixTime};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::text::shortened;
-use crate::{cancel, demo, ls, parse, serve, submit, tail};
+use crate::{cancel, demo, ls, offer, parse, serve, submit, tail};
 
 /// ARCP, the Agent Runtime Control Protocol: jobs for agents, with event streams that survive a lost connection.
 ///
@@ -40,11 +40,13 @@ pub(crate) enum Command {
     ///
     /// Exit codes: 0 success, 1 error, 2 arguments that cannot be used, 3 cancelled, 4 timed out. Ctrl-C cancels the job
     /// and waits for its end; a second one leaves at once.
-    Submit(Submit),
+    Submit(Box<Submit>),
     /// List jobs, newest first: when they were created, their status, id and agent.
     ///
-    /// Shows all jobs of the token's principal that the runtime remembers, whichever session submitted them.
+    /// Shows all jobs that the token's principal may see and the runtime remembers, whichever session submitted them.
     Ls(Ls),
+    /// List the agents that jobs can be submitted to: their names and versions.
+    Agents(Agents),
     /// Follow a job that was submitted elsewhere to its end.
     ///
     /// Exit codes are those of submit, for the end of the job. Ctrl-C leaves; the job goes on.
@@ -124,6 +126,28 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) max_runtime: Option<Duration>,
 
+    /// What the job may do: a capability and a pattern, like tool.call=search.* or net.fetch=https://example.com/**. May be
+    /// given many times; nothing else is allowed.
+    #[arg(long, value_name = "CAPABILITY=PATTERN", value_parser = parse::lease)]
+    pub(crate) lease: Vec<(String, String)>,
+
+    /// How much the job may spend in a currency, like USD:1.00. May be given once for each currency.
+    #[arg(long, value_name = "CURRENCY:AMOUNT", value_parser = parse::budget)]
+    pub(crate) budget: Vec<String>,
+
+    /// End the lease, and the job with it, after this time, like 10m. With --key it names another time, and so another job,
+    /// whenever it is given again.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, conflicts_with = "expires_at")]
+    pub(crate) expires_in: Option<Duration>,
+
+    /// End the lease, and the job with it, at this time, like 2026-08-14T09:30:00Z.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    pub(crate) expires_at: Option<UnixTime>,
+
+    /// The trace the job is part of: 32 hexadecimal digits, or a whole traceparent.
+    #[arg(long, value_name = "TRACE", value_parser = parse::trace)]
+    pub(crate) trace_id: Option<TraceId>,
+
     #[command(flatten)]
     pub(crate) target: Target,
 }
@@ -138,6 +162,24 @@ pub(crate) struct Ls {
     #[arg(long, value_name = "AGENT", value_parser = parse::agent)]
     pub(crate) agent: Option<String>,
 
+    /// Only jobs created later: a time like 2026-08-14T09:30:00Z, or how long ago, like 10m.
+    #[arg(long, value_name = "TIME", value_parser = parse::past)]
+    pub(crate) created_after: Option<UnixTime>,
+
+    /// Only jobs created earlier: a time like 2026-08-14T09:30:00Z, or how long ago, like 10m.
+    #[arg(long, value_name = "TIME", value_parser = parse::past)]
+    pub(crate) created_before: Option<UnixTime>,
+
+    /// At most this many jobs.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Args)]
+pub(crate) struct Agents {
     #[command(flatten)]
     pub(crate) target: Target,
 }
@@ -209,6 +251,7 @@ pub(crate) enum Work {
     Serve(serve::Plan),
     Submit(submit::Plan),
     Ls(ls::Plan),
+    Agents(offer::Plan),
     Tail(tail::Plan),
     Cancel(cancel::Plan),
 }
@@ -218,8 +261,9 @@ impl Command {
         match self {
             Self::Demo => Ok(Work::Demo),
             Self::Serve(arguments) => serve::Plan::new(arguments).map(Work::Serve),
-            Self::Submit(arguments) => submit::Plan::new(arguments).map(Work::Submit),
+            Self::Submit(arguments) => submit::Plan::new(*arguments).map(Work::Submit),
             Self::Ls(arguments) => ls::Plan::new(arguments).map(Work::Ls),
+            Self::Agents(arguments) => offer::Plan::new(arguments).map(Work::Agents),
             Self::Tail(arguments) => tail::Plan::new(arguments).map(Work::Tail),
             Self::Cancel(arguments) => cancel::Plan::new(arguments).map(Work::Cancel),
         }
@@ -233,6 +277,7 @@ impl Work {
             Self::Serve(plan) => plan.run().await,
             Self::Submit(plan) => plan.run().await,
             Self::Ls(plan) => plan.run().await,
+            Self::Agents(plan) => plan.run().await,
             Self::Tail(plan) => plan.run().await,
             Self::Cancel(plan) => plan.run().await,
         }
@@ -276,7 +321,7 @@ fn fault(error: &clap::Error) -> String {
         (ErrorKind::InvalidSubcommand, _) => {
             let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!(
-                "there is no command `{}`; the commands are demo, serve, submit, ls, tail and cancel",
+                "there is no command `{}`; the commands are demo, serve, submit, ls, agents, tail and cancel",
                 shortened(&given, 32)
             )
         }
@@ -344,6 +389,13 @@ mod tests {
             ("arcp submit", "AGENT"),
             ("arcp submit --url http://canary a", "--url"),
             ("arcp submit --max-runtime canary a", "--max-runtime"),
+            ("arcp submit --lease canary a", "--lease"),
+            ("arcp submit --lease fs.read=canary a", "--lease"),
+            ("arcp submit --lease canary=x a", "--lease"),
+            ("arcp submit --budget canary a", "--budget"),
+            ("arcp submit --expires-at canary a", "--expires-at"),
+            ("arcp submit --expires-in 1m --expires-at 2026-08-14T09:30:00Z a", "exclude"),
+            ("arcp submit --trace-id canary a", "--trace-id"),
             ("arcp submit a --token", "--token"),
             ("arcp submit a --json=canary", "--json"),
             ("arcp submit a --token canary --token canary", "--token"),
@@ -353,6 +405,9 @@ mod tests {
             ("arcp serve --jwt-audience canary --token a=b", "--jwt-key-file"),
             ("arcp ls --status canary", "--status"),
             ("arcp ls canary", "too many"),
+            ("arcp ls --created-after canary", "--created-after"),
+            ("arcp ls --limit 0", "--limit"),
+            ("arcp agents canary", "too many"),
             ("arcp tail", "JOB"),
             ("arcp tail job_1 canary", "too many"),
             ("arcp cancel --reason canary", "JOB"),

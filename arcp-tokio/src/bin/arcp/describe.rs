@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use arcp_driver::{ApiMisuse, EventKind, RequestError};
-use arcp_driver::{ClientError, Connected, EventBody, JobError, JobEvent, LogLevel};
+use arcp_driver::{ClientError, Connected, EventBody, GrantedLease, JobError, JobEvent, LogLevel};
 use arcp_proto::wire::event::ChunkEncoding;
 
 use crate::text::{count, escape, shortened};
@@ -143,6 +143,18 @@ pub(crate) fn connected(connected: &Connected) -> String {
     } else {
         format!("connected to {runtime}, {session}")
     }
+}
+
+/// What a job may do, for how much, and until when; `None` if nothing is said of it.
+pub(crate) fn lease(lease: &GrantedLease) -> Option<String> {
+    let patterns = lease
+        .namespaces()
+        .filter(|(name, _)| *name != "cost.budget")
+        .map(|(name, patterns)| format!("{name} {}", patterns.join(" ")));
+    let budgets = lease.budgets().map(|(currency, amount)| format!("{amount} {currency}"));
+    let end = lease.expires_at().map(|time| format!("until {time}"));
+    let parts: Vec<String> = patterns.chain(budgets).chain(end).map(|part| escape(&part)).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Why a request failed.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use arcp_driver::{
     Cancelled, Connected, ErrorPayload, Job, JobEntry, JobError, JobEvent, JobId, JobOutput, RawJson,
-    Subscribed, UnixTime,
+    Subscribed, UnixTime, Versions,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -67,29 +67,58 @@ pub(crate) fn notice(message: &str) -> io::Result<()> {
 
 /// The job is accepted.
 pub(crate) fn accepted(job: &Job) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        job_id: &'a str,
+        agent: Option<&'a str>,
+        accepted_at: Option<String>,
+        trace_id: Option<&'a str>,
+        lease: Option<Box<RawValue>>,
+        lease_constraints: Option<Box<RawValue>>,
+        budget: Option<Box<RawValue>>,
+    }
     let accepted = job.accepted();
-    say_as(
-        "accepted",
-        json!({
-            "job_id": job.id().as_str(),
-            "agent": accepted.agent,
-            "accepted_at": time(accepted.accepted_at),
-            "trace_id": accepted.trace_id,
-        }),
-    )
+    say(&Line {
+        r#type: "accepted",
+        job_id: job.id().as_str(),
+        agent: accepted.agent.as_deref(),
+        accepted_at: time(accepted.accepted_at),
+        trace_id: accepted.trace_id.as_deref(),
+        lease: accepted.lease.as_ref().map(raw).transpose()?,
+        lease_constraints: accepted.lease_constraints.as_ref().map(raw).transpose()?,
+        budget: accepted.budget.as_ref().map(raw).transpose()?,
+    })
 }
 
 /// The job is followed.
 pub(crate) fn subscribed(job: &JobId, subscribed: &Subscribed) -> io::Result<()> {
-    say_as(
-        "subscribed",
-        json!({
-            "job_id": job.as_str(),
-            "agent": subscribed.agent,
-            "status": subscribed.current_status,
-            "trace_id": subscribed.trace_id,
-        }),
-    )
+    #[derive(Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        job_id: &'a str,
+        agent: Option<&'a str>,
+        status: Option<&'a str>,
+        trace_id: Option<&'a str>,
+        lease: Option<Box<RawValue>>,
+        lease_constraints: Option<Box<RawValue>>,
+        budget: Option<Box<RawValue>>,
+    }
+    say(&Line {
+        r#type: "subscribed",
+        job_id: job.as_str(),
+        agent: subscribed.agent.as_deref(),
+        status: subscribed.current_status.as_deref(),
+        trace_id: subscribed.trace_id.as_deref(),
+        lease: subscribed.lease.as_ref().map(raw).transpose()?,
+        lease_constraints: subscribed.lease_constraints.as_ref().map(raw).transpose()?,
+        budget: subscribed.budget.as_ref().map(raw).transpose()?,
+    })
+}
+
+/// An agent on offer.
+pub(crate) fn agent(name: &str, versions: &Versions) -> io::Result<()> {
+    say_as("agent", json!({ "name": name, "versions": versions.versions, "default": versions.default }))
 }
 
 /// The runtime has heard that the job is to be cancelled.

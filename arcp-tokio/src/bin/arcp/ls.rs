@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use arcp_driver::{JobEntry, JobList};
+use arcp_driver::{JobEntry, JobList, UnixTime};
+use arcp_proto::wire::list::LARGEST_PAGE;
 
 use crate::failure::Failure;
 use crate::session::{Session, Target};
@@ -16,16 +17,19 @@ pub(crate) struct Plan {
     target: Target,
     status: Vec<String>,
     agent: Option<String>,
+    created_after: Option<UnixTime>,
+    created_before: Option<UnixTime>,
+    limit: Option<u64>,
 }
 
 impl Plan {
     pub(crate) fn new(arguments: args::Ls) -> Result<Self, Failure> {
-        let target = Target::new(arguments.target)?;
-        Ok(Self { target, status: arguments.status, agent: arguments.agent })
+        let args::Ls { status, agent, created_after, created_before, limit, target } = arguments;
+        Ok(Self { target: Target::new(target)?, status, agent, created_after, created_before, limit })
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
-        let Self { target, status, agent } = self;
+        let Self { target, status, agent, created_after, created_before, limit } = self;
         let show: fn(&JobEntry) -> io::Result<()> = if target.json { json::job } else { line };
         let mut session = target.open("arcp-ls", Show::Answer).await?;
         let client = session.client.clone();
@@ -33,7 +37,16 @@ impl Plan {
         if let Some(agent) = agent {
             jobs = jobs.agent(agent);
         }
-        let outcome = list(&mut session, jobs, show).await;
+        if let Some(time) = created_after {
+            jobs = jobs.created_after(time);
+        }
+        if let Some(time) = created_before {
+            jobs = jobs.created_before(time);
+        }
+        if let Some(limit) = limit {
+            jobs = jobs.page_size(limit.min(LARGEST_PAGE));
+        }
+        let outcome = list(&mut session, jobs, limit.unwrap_or(u64::MAX), show).await;
         client.close().await;
         outcome
     }
@@ -42,9 +55,13 @@ impl Plan {
 async fn list(
     session: &mut Session,
     mut jobs: JobList,
+    mut left: u64,
     show: fn(&JobEntry) -> io::Result<()>,
 ) -> Result<ExitCode, Failure> {
-    while let Some(job) = session.wait(jobs.next()).await? {
+    while left > 0
+        && let Some(job) = session.wait(jobs.next()).await?
+    {
+        left -= 1;
         show(&job.map_err(|error| Failure::error(describe::client_error(&error)))?)?;
     }
     Ok(ExitCode::SUCCESS)

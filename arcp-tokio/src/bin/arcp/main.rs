@@ -9,6 +9,7 @@ mod failure;
 mod issuer;
 mod json;
 mod ls;
+mod offer;
 mod parse;
 mod serve;
 mod session;

@@ -1,10 +1,11 @@
 //! Reading the values of arguments. The faults said here go into one line and show the value only where it is no secret.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arcp_driver::JobId;
 use arcp_driver::url::Endpoint;
+use arcp_driver::{JobId, LeaseRequest, TraceId, UnixTime};
 use arcp_proto::agent::AgentRef;
+use arcp_proto::lease::parse_budget;
 use arcp_proto::runtime::JobState;
 
 /// The longest `max_runtime_sec` (protocol §9).
@@ -50,6 +51,47 @@ pub(crate) fn status(text: &str) -> Result<String, String> {
         Some(state) => Ok(state.as_str().to_owned()),
         None => Err("a status is pending, running, success, error, cancelled or timed_out".into()),
     }
+}
+
+/// One pattern of a lease.
+pub(crate) fn lease(text: &str) -> Result<(String, String), String> {
+    let (capability, pattern) = text
+        .split_once('=')
+        .ok_or("what a job may do is a capability, `=` and a pattern, like tool.call=search.*")?;
+    let alone = LeaseRequest::default().grant(capability, [pattern]).to_json(UnixTime::from_millis(0));
+    alone.map(|_| (capability.to_owned(), pattern.to_owned())).map_err(|error| {
+        let prefix = format!("`lease_request.{capability}[0]`: ");
+        error.message.strip_prefix(&prefix).unwrap_or(&error.message).to_owned()
+    })
+}
+
+/// An amount of money.
+pub(crate) fn budget(text: &str) -> Result<String, String> {
+    parse_budget(text).map(|_| text.to_owned()).map_err(|refusal| refusal.to_string())
+}
+
+/// A trace id.
+pub(crate) fn trace(text: &str) -> Result<TraceId, String> {
+    TraceId::parse(text).ok_or_else(|| {
+        "a trace is 32 lower-case hexadecimal digits, not all 0, or a whole traceparent".into()
+    })
+}
+
+/// A point in time.
+pub(crate) fn time(text: &str) -> Result<UnixTime, String> {
+    UnixTime::parse_rfc3339(text)
+        .ok_or_else(|| "a time is a date, `T`, a time and a zone, like 2026-08-14T09:30:00Z".into())
+}
+
+/// A point in time, or how long it is past.
+pub(crate) fn past(text: &str) -> Result<UnixTime, String> {
+    if let Some(time) = UnixTime::parse_rfc3339(text) {
+        return Ok(time);
+    }
+    let ago = duration(text)
+        .map_err(|_| "a time is like 2026-08-14T09:30:00Z, or how long ago, from 1s to 365d, like 10m")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(UnixTime::from_millis(0).after(now.saturating_sub(ago)))
 }
 
 /// A job's id.
@@ -111,6 +153,35 @@ mod tests {
         assert!(status("Running").is_err() && status("").is_err() && status("done").is_err());
         assert!(job("").is_err() && job("a\nb").is_err() && job(&"x".repeat(129)).is_err());
         assert!(job("job_1").is_ok());
+    }
+
+    #[test]
+    fn leases_name_what_is_wrong_with_them() {
+        assert_eq!(lease("net.fetch=https://a.example/?q=1").unwrap().1, "https://a.example/?q=1");
+        assert_eq!(lease("tool.call=search.*").unwrap(), ("tool.call".into(), "search.*".into()));
+        for (text, said) in [
+            ("tool.call", "a capability, `=` and a pattern"),
+            ("tools=x", "namespace other than fs.read"),
+            ("fs.read=canary", "absolute"),
+            ("cost.budget=canary", "an amount is"),
+        ] {
+            let refused = lease(text).unwrap_err();
+            assert!(refused.contains(said) && !refused.contains("canary"), "{text}: {refused}");
+            assert!(!refused.contains("lease_request.fs"), "{refused}");
+        }
+        assert!(budget("USD:1.00").is_ok() && budget("1.00").is_err() && budget("USD:-1").is_err());
+    }
+
+    #[test]
+    fn times_and_traces() {
+        assert_eq!(time("2026-08-14T11:30:00+02:00").unwrap(), past("2026-08-14T09:30:00Z").unwrap());
+        assert!(
+            time("10m").is_err() && time("2026-08-14").is_err() && past("0s").is_err() && past("x").is_err()
+        );
+        assert!(past("1d").unwrap() < past("1s").unwrap());
+        let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace(trace_id).unwrap(), trace(&format!("00-{trace_id}-00f067aa0ba902b7-01")).unwrap());
+        assert!(trace("4bf9").is_err() && trace(&"0".repeat(32)).is_err());
     }
 
     #[test]

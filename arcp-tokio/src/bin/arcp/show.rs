@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use arcp_driver::{
-    Connected, FinalStatus, Job, JobError, JobEvent, JobId, JobOutput, SessionEvent, Subscribed,
+    Connected, FinalStatus, GrantedLease, Job, JobError, JobEvent, JobId, JobOutput, SessionEvent, Watch,
 };
 
 use crate::failure::{CANCELLED, ERROR, Failure, TIMED_OUT};
@@ -68,20 +68,23 @@ impl Show {
             Self::People(timeline) => {
                 let agent = job.accepted().agent.as_deref().unwrap_or("an agent without a name");
                 let text = format!("{} accepted for {}", job.id().as_str(), agent);
-                timeline.line(None, Tone::Bold, "job", &escape(&text))
+                timeline.line(None, Tone::Bold, "job", &escape(&text))?;
+                lease(timeline, job.lease())
             }
             Self::Answer => Ok(()),
         }
     }
 
-    pub(crate) fn subscribed(&self, job: &JobId, subscribed: &Subscribed) -> io::Result<()> {
+    pub(crate) fn subscribed(&self, watch: &Watch) -> io::Result<()> {
+        let (job, subscribed, granted) = (watch.id(), watch.subscribed(), watch.lease());
         match self {
             Self::Json => json::subscribed(job, subscribed),
             Self::People(timeline) => {
                 let agent = subscribed.agent.as_deref().unwrap_or("an agent without a name");
                 let status = subscribed.current_status.as_deref().unwrap_or("in an unknown state");
                 let text = format!("{} of {agent}, {status}", job.as_str());
-                timeline.line(None, Tone::Bold, "job", &escape(&text))
+                timeline.line(None, Tone::Bold, "job", &escape(&text))?;
+                lease(timeline, granted)
             }
             Self::Answer => Ok(()),
         }
@@ -158,5 +161,13 @@ impl Show {
             Self::People(timeline) => timeline.line(None, Tone::Good, "success", &escape(why)),
             Self::Answer => Ok(()),
         }
+    }
+}
+
+/// What a job may do, if it may do anything.
+fn lease(timeline: &Timeline, lease: &GrantedLease) -> io::Result<()> {
+    match describe::lease(lease) {
+        Some(text) => timeline.line(None, Tone::Dim, "lease", &text),
+        None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use arcp_driver::{Cancelled, Job, JobError, Pending, RawJson};
+use arcp_driver::{Cancelled, Job, JobError, LeaseRequest, Pending, RawJson, TraceId, UnixTime};
 
 use crate::failure::Failure;
 use crate::session::{Next, Session, Target};
@@ -19,30 +19,50 @@ pub(crate) struct Plan {
     input: RawJson,
     key: Option<String>,
     max_runtime: Option<Duration>,
+    lease: LeaseRequest,
+    trace_id: Option<TraceId>,
 }
 
 impl Plan {
     pub(crate) fn new(arguments: args::Submit) -> Result<Self, Failure> {
+        let lease = arguments
+            .lease
+            .into_iter()
+            .fold(LeaseRequest::default(), |lease, (capability, pattern)| lease.grant(capability, [pattern]));
+        let mut lease = arguments.budget.into_iter().fold(lease, LeaseRequest::budget);
+        if let Some(span) = arguments.expires_in {
+            lease = lease.expires_in(span);
+        }
+        if let Some(time) = arguments.expires_at {
+            lease = lease.expires_at(time);
+        }
+        // Each part is in order; what is wrong with them together is found here.
+        lease.to_json(UnixTime::from_millis(0)).map_err(|error| Failure::usage(error.message))?;
         Ok(Self {
             target: Target::new(arguments.target)?,
             agent: arguments.agent,
             input: read_input(&arguments.input)?,
             key: arguments.key,
             max_runtime: arguments.max_runtime,
+            lease,
+            trace_id: arguments.trace_id,
         })
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
-        let Self { target, agent, input, key, max_runtime } = self;
+        let Self { target, agent, input, key, max_runtime, lease, trace_id } = self;
         let show = Show::of(target.json);
         let session = target.open("arcp-submit", show).await?;
         let client = session.client.clone();
-        let mut submit = client.submit(agent).input_raw(input);
+        let mut submit = client.submit(agent).input_raw(input).lease_request(lease);
         if let Some(key) = key {
             submit = submit.key(key);
         }
         if let Some(limit) = max_runtime {
             submit = submit.max_runtime(limit);
+        }
+        if let Some(trace) = trace_id {
+            submit = submit.trace_id(trace);
         }
         let outcome = Following { session, cancel_asked: false }.submit(submit.into_future()).await;
         client.close().await;

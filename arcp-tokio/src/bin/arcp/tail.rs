@@ -34,13 +34,13 @@ impl Plan {
 
 async fn follow(session: &mut Session, job: &JobId, history: bool) -> Result<ExitCode, Failure> {
     let client = session.client.clone();
-    let subscribe = client.subscribe(job);
+    let subscribe = client.watch(job);
     let subscribe = if history { subscribe.history() } else { subscribe };
     let mut watch = session
         .wait(subscribe.into_future())
         .await?
         .map_err(|error| Failure::error(describe::client_error(&error)))?;
-    session.show.subscribed(watch.id(), watch.subscribed())?;
+    session.show.subscribed(&watch)?;
     loop {
         match session.next(watch.next()).await? {
             Next::Signal => return Err(Failure::error("interrupted; the job goes on")),
