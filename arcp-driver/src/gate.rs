@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use arcp_proto::runtime::Source;
 use futures_core::Stream;
 use futures_sink::Sink;
 
@@ -17,21 +18,22 @@ use crate::transport::{Incoming, Outgoing, Transport, TransportError};
 /// Cheap to clone; all clones count together.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    waiting: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    waiting: Arc<Mutex<HashMap<Source, usize>>>,
     most: usize,
     most_per_address: usize,
 }
 
 impl Gate {
-    /// A gate that lets `most` connections wait in all, and `most_per_address` from one source address.
+    /// A gate that lets `most` connections wait in all, and `most_per_address` from one address, or one /64 network of IPv6.
     #[must_use]
     pub fn new(most: usize, most_per_address: usize) -> Self {
         Self { waiting: Arc::default(), most, most_per_address }
     }
 
-    /// Lets a connection in, or not.
+    /// Lets a connection from this address in, or not.
     #[must_use]
-    pub fn admit(&self, source: IpAddr) -> Option<Permit> {
+    pub fn admit(&self, address: IpAddr) -> Option<Permit> {
+        let source = Source::of(address);
         let mut waiting = lock(&self.waiting);
         let in_all: usize = waiting.values().sum();
         let from_here = waiting.get(&source).copied().unwrap_or(0);
@@ -54,7 +56,7 @@ impl Default for Gate {
 #[derive(Debug)]
 pub struct Permit {
     gate: Gate,
-    source: IpAddr,
+    source: Source,
 }
 
 impl Permit {
@@ -136,6 +138,16 @@ mod tests {
         assert!(gate.admit(address(1)).is_some());
         drop((second, third));
         assert!(lock(&gate.waiting).is_empty());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let gate = Gate::new(3, 1);
+        let admit = |address: &str| gate.admit(address.parse().unwrap());
+        let first = admit("2001:db8::1");
+        assert!(first.is_some() && admit("2001:db8::2").is_none() && admit("2001:db8:0:1::1").is_some());
+        drop(first);
+        assert!(admit("2001:db8::2").is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod verifier;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -110,6 +111,17 @@ impl RuntimeHandle {
         Self { hold: Arc::new(Hold { inbox, end }) }
     }
 
+    /// Serves a connection from a network address, for which limits of their own hold; see
+    /// [`Limits`](arcp_proto::config::Limits). Otherwise as [`RuntimeHandle::accept`].
+    pub fn accept_from<T: Transport + 'static>(
+        &self,
+        transport: T,
+        kind: TransportKind,
+        address: IpAddr,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        self.serve(transport, kind, Some(address))
+    }
+
     /// Serves a connection. The future is its I/O task: it reads, writes, encodes and flushes until either side closes,
     /// and must be run. Dropping it cuts the connection; the session can be resumed.
     pub fn accept<T: Transport + 'static>(
@@ -117,7 +129,16 @@ impl RuntimeHandle {
         transport: T,
         kind: TransportKind,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        let (accepted, task) = connection::connection(transport, kind);
+        self.serve(transport, kind, None)
+    }
+
+    fn serve<T: Transport>(
+        &self,
+        transport: T,
+        kind: TransportKind,
+        address: Option<IpAddr>,
+    ) -> connection::ConnectionTask<T> {
+        let (accepted, task) = connection::connection(transport, kind, address);
         self.hold.inbox.post(Signal::Accepted(Box::new(accepted)));
         task
     }

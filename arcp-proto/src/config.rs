@@ -111,6 +111,16 @@ pub struct Limits {
     pub hellos_per_second: u32,
     /// Hellos of one principal in one burst. Default 100.
     pub hello_burst: u32,
+    /// Hellos from one address, or one /64 network of IPv6: a second's refill. Default 50. All clients behind a proxy have
+    /// the proxy's address.
+    pub address_hellos_per_second: u32,
+    /// Hellos from one address in one burst. Default 500.
+    pub address_hello_burst: u32,
+    /// Wrong tokens from one address, or wrong resume tokens of one principal, that are answered at once within a minute.
+    /// Default 10.
+    pub failed_tokens_per_minute: u32,
+    /// How long every further answer to a hello from there, good or bad, waits. Default 2 s.
+    pub failed_token_delay: Duration,
     /// Sessions of one principal. Default 100.
     pub sessions: usize,
     /// Unfinished jobs of one principal. Default 1 000.
@@ -156,6 +166,10 @@ impl Default for Limits {
             result_bytes: 256 * MIB,
             hellos_per_second: 10,
             hello_burst: 100,
+            address_hellos_per_second: 50,
+            address_hello_burst: 500,
+            failed_tokens_per_minute: 10,
+            failed_token_delay: Duration::from_secs(2),
             sessions: 100,
             jobs: 1_000,
             running_jobs: 50,

@@ -80,7 +80,8 @@ async fn accept_all(server: Server, handle: RuntimeHandle) {
         let options = options.clone();
         tokio::spawn(async move {
             if let Some(transport) = upgrade(stream, &policy, &options).await {
-                handle.accept(permit.guard(transport.report_partial()), TransportKind::WebSocket).await;
+                let transport = permit.guard(transport.report_partial());
+                handle.accept_from(transport, TransportKind::WebSocket, source.ip()).await;
             }
         });
     }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -37,6 +38,7 @@ pub(super) enum ToPeer {
 /// The endpoint's half of a connection that was just accepted.
 pub(crate) struct Accepted {
     pub(super) kind: TransportKind,
+    pub(super) address: Option<IpAddr>,
     pub(super) inbound: Receiver<Incoming>,
     pub(super) outbound: Sender<ToPeer>,
 }
@@ -88,7 +90,11 @@ pub(super) fn weight(frame: &Frame) -> usize {
 }
 
 /// Both halves of a connection's queues, and the task between them and `transport`.
-pub(super) fn connection<T: Transport>(transport: T, kind: TransportKind) -> (Accepted, ConnectionTask<T>) {
+pub(super) fn connection<T: Transport>(
+    transport: T,
+    kind: TransportKind,
+    address: Option<IpAddr>,
+) -> (Accepted, ConnectionTask<T>) {
     let (to_endpoint, inbound) = bounded(QUEUED_BYTES);
     let (outbound, from_endpoint) = bounded(QUEUED_BYTES);
     let task = ConnectionTask {
@@ -100,7 +106,7 @@ pub(super) fn connection<T: Transport>(transport: T, kind: TransportKind) -> (Ac
         unflushed: false,
         closing: false,
     };
-    (Accepted { kind, inbound, outbound }, task)
+    (Accepted { kind, address, inbound, outbound }, task)
 }
 
 /// The I/O task of one connection.

@@ -387,7 +387,10 @@ impl<T: Timer> Loop<T> {
     }
 
     fn accept(&mut self, now: Now, accepted: Accepted) {
-        let id = self.core.handle_open(now, accepted.kind);
+        let id = match accepted.address {
+            Some(address) => self.core.handle_open_from(now, accepted.kind, address),
+            None => self.core.handle_open(now, accepted.kind),
+        };
         self.connections.insert(id, Connection::new(id, accepted, &self.inbox));
         self.to_hear.push_back(Source::Readable(id));
     }

@@ -7,9 +7,10 @@ use alloc::sync::Arc;
 
 use crate::heartbeat::Heartbeat;
 use crate::runtime::partial::Partial;
-use crate::runtime::principal::Rate;
+use crate::runtime::rate::Rate;
 use crate::runtime::requests::OrderedReplies;
-use crate::runtime::{AuthId, SessionHandle};
+use crate::runtime::source::Source;
+use crate::runtime::{AuthId, SessionHandle, Verdict};
 use crate::time::{Instant, UnixTime};
 use crate::wire::peer::{PeerProfile, TransportKind};
 use crate::wire::session::Hello;
@@ -38,6 +39,8 @@ pub(crate) struct Greeting {
     pub(crate) session_id: Option<String>,
     pub(crate) profile: PeerProfile,
     pub(crate) hello: Hello,
+    /// The verdict, while it is kept back from a place that guesses tokens.
+    pub(crate) held: Option<Verdict>,
 }
 
 /// A connection with a session.
@@ -53,6 +56,8 @@ pub(crate) struct Active {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) transport: TransportKind,
+    /// Where it comes from, if the driver said so.
+    pub(crate) source: Option<Source>,
     pub(crate) phase: Phase,
     /// Frames ahead of events.
     pub(crate) control: VecDeque<String>,
@@ -77,9 +82,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: TransportKind, now: Instant) -> Self {
+    pub(crate) fn new(transport: TransportKind, source: Option<Source>, now: Instant) -> Self {
         Self {
             transport,
+            source,
             phase: Phase::AwaitHello,
             control: VecDeque::new(),
             resent: 0,

@@ -37,6 +37,12 @@ pub(super) struct Welcoming {
 impl RuntimeEndpoint {
     pub(super) fn receive_hello(&mut self, connection: ConnectionId, frame: &Bytes) {
         let Some(state) = self.connections.get_mut(connection) else { return };
+        if let Some(source) = state.source
+            && !self.sources.admit_hello(source, &self.config.limits, self.now.mono)
+        {
+            let error = WireError::limit(Limit::Hellos, "too many hellos from one address");
+            return self.refuse_hello(connection, &error);
+        }
         state.bytes_before_welcome = state.bytes_before_welcome.saturating_add(frame.len());
         let most = self.config.limits.bytes_before_welcome;
         if state.bytes_before_welcome > most {
@@ -84,6 +90,7 @@ impl RuntimeEndpoint {
             session_id: envelope.session_id.as_deref().map(str::to_owned),
             profile,
             hello,
+            held: None,
         };
         if let Some(state) = self.connections.get_mut(connection) {
             state.phase = Phase::Authenticating(Box::new(greeting));
@@ -92,12 +99,60 @@ impl RuntimeEndpoint {
         self.outputs.push_back(Output::Authenticate { id, credentials });
     }
 
+    /// Carries a verdict out, at once or, where tokens are being guessed, a while later: good or bad alike, so that silence
+    /// tells nothing.
     pub(super) fn judge(&mut self, connection: ConnectionId, verdict: Verdict) {
+        if !self.is_doubted(connection, &verdict) {
+            return self.decide(connection, verdict);
+        }
+        let at = self.now.mono.after(self.config.limits.failed_token_delay);
+        if let Some(Phase::Authenticating(greeting)) =
+            self.connections.get_mut(connection).map(|state| &mut state.phase)
+        {
+            greeting.held = Some(verdict);
+            self.timers.arm(at, Timer::HeldVerdict(connection));
+        }
+    }
+
+    pub(super) fn release_verdict(&mut self, connection: ConnectionId) {
+        let Some(state) = self.connections.get_mut(connection) else { return };
+        if let Phase::Authenticating(greeting) = &mut state.phase
+            && let Some(verdict) = greeting.held.take()
+        {
+            self.decide(connection, verdict);
+        }
+    }
+
+    fn is_doubted(&self, connection: ConnectionId, verdict: &Verdict) -> bool {
+        let (limits, now) = (&self.config.limits, self.now.mono);
+        let Some(state) = self.connections.get(connection) else { return false };
+        let Phase::Authenticating(greeting) = &state.phase else { return false };
+        let resumes_as = match verdict {
+            Verdict::Accept { principal, .. } if greeting.hello.resume.is_some() => Some(principal),
+            Verdict::Accept { .. } | Verdict::Refuse => None,
+        };
+        state.source.is_some_and(|source| self.sources.is_doubted(source, limits, now))
+            || resumes_as.is_some_and(|principal| self.principals.is_doubted(principal, limits, now))
+    }
+
+    /// A bearer or resume token was wrong.
+    pub(super) fn token_failed(&mut self, connection: ConnectionId, principal: Option<PrincipalHandle>) {
+        if let Some(source) = self.connections.get(connection).and_then(|state| state.source) {
+            self.sources.token_failed(source, &self.config.limits, self.now.mono);
+        }
+        if let Some(principal) = principal {
+            self.principals.at(principal).failed.count(self.now.mono);
+        }
+    }
+
+    fn decide(&mut self, connection: ConnectionId, verdict: Verdict) {
         let Verdict::Accept { principal, until } = verdict else {
+            self.token_failed(connection, None);
             let error = WireError::new(ErrorCode::Unauthenticated, "the bearer token was not accepted");
             return self.refuse_hello(connection, &error);
         };
         if until.is_some_and(|until| until <= self.now.unix) {
+            self.token_failed(connection, None);
             let error = WireError::new(ErrorCode::Unauthenticated, "the bearer token has expired");
             return self.refuse_hello(connection, &error);
         }

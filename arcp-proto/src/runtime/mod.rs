@@ -23,6 +23,7 @@ mod partial;
 mod policy;
 mod pressure;
 mod principal;
+mod rate;
 mod recovery;
 mod refusal;
 mod reply;
@@ -31,6 +32,7 @@ mod resume;
 pub mod rows;
 mod running;
 mod session;
+mod source;
 pub mod store;
 mod submit;
 mod subscribe;
@@ -40,6 +42,7 @@ mod window;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::net::IpAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -61,6 +64,7 @@ use job::Job;
 use log::{Answer, Log};
 use principal::Principals;
 use session::Session;
+use source::Sources;
 use store::{Command, StoreDone, StoreId};
 
 pub use job::JobState;
@@ -69,6 +73,7 @@ pub use output::{
     Output, RuntimeEvent, SessionHandle, StartJob, StopReason, Verdict,
 };
 pub use recovery::{Recovery, RecoveryError, Step};
+pub use source::Source;
 
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Bytes of replies that may wait before no further request is read: few requests make as much as a list does.
@@ -80,6 +85,8 @@ const PAGES_AHEAD: usize = 1 << 20;
 pub enum Timer {
     /// A connection has sent no hello.
     Hello(ConnectionId),
+    /// A verdict was kept back for long enough.
+    HeldVerdict(ConnectionId),
     /// A connection has had no welcome.
     Welcome(ConnectionId),
     /// A connection is due to be pinged, or has been silent for two intervals.
@@ -156,6 +163,7 @@ pub struct RuntimeEndpoint {
     sessions: Arena<SessionHandle, Session>,
     jobs: Arena<JobHandle, Job>,
     principals: Principals,
+    sources: Sources,
     session_keys: BTreeMap<SessionKey, SessionHandle>,
     job_keys: BTreeMap<JobKey, JobHandle>,
     /// Hashes of every token that could still be presented, those of dead sessions included.
@@ -192,6 +200,7 @@ impl RuntimeEndpoint {
             sessions: Arena::new(),
             jobs: Arena::new(),
             principals: Principals::default(),
+            sources: Sources::default(),
             session_keys: BTreeMap::new(),
             job_keys: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -209,8 +218,18 @@ impl RuntimeEndpoint {
 
     /// A transport was opened. Its hello is awaited from here on.
     pub fn handle_open(&mut self, now: Now, transport: TransportKind) -> ConnectionId {
+        self.open(now, transport, None)
+    }
+
+    /// The same for a transport from a network address, for which limits of their own hold: how often hellos may come from
+    /// there, and how many of their tokens may be wrong.
+    pub fn handle_open_from(&mut self, now: Now, transport: TransportKind, address: IpAddr) -> ConnectionId {
+        self.open(now, transport, Some(Source::of(address)))
+    }
+
+    fn open(&mut self, now: Now, transport: TransportKind, source: Option<Source>) -> ConnectionId {
         let live = self.enter(now);
-        let connection = self.connections.insert(Connection::new(transport, self.now.mono));
+        let connection = self.connections.insert(Connection::new(transport, source, self.now.mono));
         if !live {
             return connection;
         }
@@ -278,6 +297,7 @@ impl RuntimeEndpoint {
         while let Some(timer) = self.timers.pop(self.now.mono) {
             match timer {
                 Timer::Hello(connection) => self.hello_is_late(connection),
+                Timer::HeldVerdict(connection) => self.release_verdict(connection),
                 Timer::Welcome(connection) => self.welcome_is_late(connection),
                 Timer::Heartbeat(connection) => self.beat(connection),
                 Timer::WriteStall(connection) => self.check_stall(connection),

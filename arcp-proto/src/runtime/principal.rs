@@ -4,10 +4,11 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use crate::config::Limits;
 use crate::id::JobKey;
+use crate::runtime::rate::Bucket;
+use crate::runtime::source::FailedTokens;
 use crate::runtime::{JobHandle, SessionHandle};
 use crate::time::Instant;
 
@@ -45,6 +46,8 @@ pub(crate) struct Principal {
     /// What `buffered` must reach before histories are looked through again, after that freed too little.
     pub(crate) evict_at: u64,
     hellos: Bucket,
+    /// Resumes with tokens that were not its own.
+    pub(crate) failed: FailedTokens,
 }
 
 impl Principal {
@@ -89,7 +92,8 @@ impl Principals {
             keys: BTreeMap::new(),
             buffered: 0,
             evict_at: 0,
-            hellos: Bucket { tokens: u64::from(limits.hello_burst) * 1_000_000, filled: now },
+            hellos: Bucket::full(limits.hello_burst, now),
+            failed: FailedTokens::default(),
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -105,6 +109,12 @@ impl Principals {
         PrincipalHandle(index)
     }
 
+    /// Whether this principal, if it is known, presented so many wrong resume tokens that answers come slower.
+    pub(crate) fn is_doubted(&self, name: &Arc<str>, limits: &Limits, now: Instant) -> bool {
+        let principal = self.by_name.get(name).and_then(|handle| self.slots[handle.0].as_ref());
+        principal.is_some_and(|principal| principal.failed.are_too_many(limits, now))
+    }
+
     /// The principal behind a handle.
     ///
     /// # Panics
@@ -118,61 +128,15 @@ impl Principals {
     /// until the bucket would be full again anyway.
     pub(crate) fn leave(&mut self, handle: PrincipalHandle, limits: &Limits, now: Instant) {
         let principal = self.at(handle);
-        if principal.is_idle() && principal.hellos.is_full(limits.hellos_per_second, limits.hello_burst, now)
+        if principal.is_idle()
+            && principal.failed.are_none(now)
+            && principal.hellos.is_full(limits.hellos_per_second, limits.hello_burst, now)
         {
             let name = Arc::clone(&principal.name);
             self.by_name.remove(&name);
             self.slots[handle.0] = None;
             self.free.push(handle.0);
         }
-    }
-}
-
-/// A token bucket in millionths of a token.
-#[derive(Debug)]
-struct Bucket {
-    tokens: u64,
-    filled: Instant,
-}
-
-impl Bucket {
-    fn take(&mut self, per_second: u32, burst: u32, now: Instant) -> bool {
-        self.tokens = self.level(per_second, burst, now);
-        self.filled = now;
-        let granted = self.tokens >= 1_000_000;
-        if granted {
-            self.tokens -= 1_000_000;
-        }
-        granted
-    }
-
-    fn is_full(&self, per_second: u32, burst: u32, now: Instant) -> bool {
-        self.level(per_second, burst, now) >= u64::from(burst) * 1_000_000
-    }
-
-    fn level(&self, per_second: u32, burst: u32, now: Instant) -> u64 {
-        let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
-        self.tokens
-            .saturating_add(micros.saturating_mul(u64::from(per_second)))
-            .min(u64::from(burst) * 1_000_000)
-    }
-}
-
-/// Counts what happens within a fixed span, for limits per second or minute.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Rate {
-    since: Instant,
-    count: u32,
-}
-
-impl Rate {
-    /// Counts one more and tells how many that makes within `span`.
-    pub(crate) fn count(&mut self, span: Duration, now: Instant) -> u32 {
-        if self.count == 0 || now.since(self.since) >= span {
-            *self = Self { since: now, count: 0 };
-        }
-        self.count = self.count.saturating_add(1);
-        self.count
     }
 }
 
@@ -208,14 +172,5 @@ mod tests {
         assert_eq!(principals.by_name.len(), 1);
         principals.leave(alice, &limits, at(100));
         assert!(principals.by_name.is_empty());
-    }
-
-    #[test]
-    fn a_rate_starts_over_after_its_span() {
-        let mut rate = Rate::default();
-        let second = Duration::from_secs(1);
-        assert_eq!(rate.count(second, at(5_000)), 1);
-        assert_eq!(rate.count(second, at(5_999)), 2);
-        assert_eq!(rate.count(second, at(6_000)), 1);
     }
 }

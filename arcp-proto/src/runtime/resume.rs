@@ -30,6 +30,9 @@ impl RuntimeEndpoint {
         match self.judge_resume(&request, offered, principal) {
             Ok((session, last)) => self.take_over(connection, session, &request, last, request_id),
             Err(error) => {
+                if error.code == ErrorCode::Unauthenticated {
+                    self.token_failed(connection, Some(principal));
+                }
                 self.restore_greeting(connection, greeting);
                 self.refuse_hello(connection, &error);
             }

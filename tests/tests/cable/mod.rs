@@ -35,6 +35,7 @@ fn runtime() -> Runtime {
     let builder = Runtime::builder().bearer("token", "alice").agent("report", report);
     let builder = builder.config(|config| {
         config.limits.hello_burst = 10_000;
+        config.limits.address_hello_burst = 10_000;
         config.limits.sessions = 10_000;
         config.limits.jobs = 10_000;
     });

@@ -306,6 +306,13 @@ impl World {
         self.open_over(TransportKind::WebSocket)
     }
 
+    pub(super) fn open_from(&mut self, address: &str) -> ConnectionId {
+        let address = address.parse().unwrap();
+        let connection = self.runtime.handle_open_from(self.now, TransportKind::WebSocket, address);
+        self.settle();
+        connection
+    }
+
     pub(super) fn open_over(&mut self, transport: TransportKind) -> ConnectionId {
         let connection = self.runtime.handle_open(self.now, transport);
         self.received.insert(connection, Vec::new());

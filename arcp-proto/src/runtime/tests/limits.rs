@@ -272,6 +272,97 @@ fn hellos_of_one_principal_are_limited_in_rate() {
 }
 
 #[test]
+fn hellos_from_one_address_are_limited_in_rate_before_anybody_is_asked() {
+    let mut world = limited(|limits| (limits.address_hello_burst, limits.address_hellos_per_second) = (3, 2));
+    let try_one = |world: &mut World, address: &str, token: &str| {
+        let a = world.open_from(address);
+        world.send(a, "m", "session.hello", hello(token, ALL));
+        let answer = world.one(a);
+        let refused = limit(&answer) == "hellos";
+        assert!(!refused || (code(&answer) == "INTERNAL_ERROR" && world.closed[&a] == 1013));
+        refused
+    };
+    for token in ["good", "other", "wrong"] {
+        assert!(!try_one(&mut world, "2001:db8::1", token));
+    }
+    assert!(try_one(&mut world, "2001:db8::2", "good"), "one network, one owner");
+    assert!(!try_one(&mut world, "2001:db8:0:1::1", "good"), "another address is not concerned");
+    world.wait(millis(499));
+    assert!(try_one(&mut world, "2001:db8::1", "good"));
+    world.wait(millis(1));
+    assert!(!try_one(&mut world, "2001:db8::1", "good"));
+    for _ in 0..10 {
+        world.session_of("good", ALL);
+    }
+}
+
+/// Says hello with this token, and how long the answer took.
+fn greet(world: &mut World, connection: ConnectionId, hello: Value) -> (Value, Duration) {
+    world.send(connection, "m", "session.hello", hello);
+    let asked = world.now.mono;
+    loop {
+        match world.take(connection).pop() {
+            Some(answer) => return (answer, world.now.mono.since(asked)),
+            None => world.wait(millis(100)),
+        }
+    }
+}
+
+#[test]
+fn where_tokens_are_guessed_every_answer_takes_its_time() {
+    let mut world = World::new();
+    let from = |world: &mut World, address: &str, token: &str| {
+        let connection = world.open_from(address);
+        let (answer, taken) = greet(world, connection, hello(token, ALL));
+        (answer["type"] == "session.welcome", taken)
+    };
+    let (at_once, later) = (Duration::ZERO, Duration::from_secs(2));
+    for _ in 0..9 {
+        assert_eq!(from(&mut world, "192.0.2.1", "guessed"), (false, at_once));
+    }
+    assert_eq!(from(&mut world, "192.0.2.1", "good"), (true, at_once), "nine are borne");
+    assert_eq!(from(&mut world, "192.0.2.1", "guessed"), (false, at_once));
+    assert_eq!(from(&mut world, "192.0.2.1", "guessed"), (false, later));
+    assert_eq!(from(&mut world, "192.0.2.1", "good"), (true, later), "silence must tell nothing");
+    assert_eq!(from(&mut world, "192.0.2.2", "good"), (true, at_once), "another address is not concerned");
+    world.wait(Duration::from_secs(60));
+    assert_eq!(from(&mut world, "192.0.2.1", "good"), (true, at_once));
+}
+
+#[test]
+fn whoever_guesses_resume_tokens_waits_whatever_the_address() {
+    let mut world = World::new();
+    let (_, welcome) = world.session(ALL);
+    let resume = |world: &mut World, token: &str, resume_token: &Value| {
+        let mut payload = hello(token, ALL);
+        payload["resume"] = json!({"resume_token": resume_token});
+        let connection = world.open();
+        let (answer, taken) = greet(world, connection, payload);
+        (String::from(code(&answer)), taken)
+    };
+    let refused = |taken| (String::from("UNAUTHENTICATED"), taken);
+    let (at_once, later) = (Duration::ZERO, Duration::from_secs(2));
+    for _ in 0..10 {
+        assert_eq!(resume(&mut world, "good", &json!("rt_guessed")), refused(at_once));
+    }
+    assert_eq!(resume(&mut world, "good", &json!("rt_guessed")), refused(later));
+    let own = &welcome["payload"]["resume_token"];
+    assert_eq!(resume(&mut world, "other", own), refused(at_once), "another principal is not concerned");
+    assert_eq!(world.session(ALL).1["type"], "session.welcome", "nor is a session of its own");
+    assert_eq!(resume(&mut world, "good", own), (String::new(), later), "nothing was consumed");
+}
+
+#[test]
+fn a_verdict_that_is_kept_back_is_forgotten_with_its_connection() {
+    let mut world = limited(|limits| limits.failed_tokens_per_minute = 0);
+    let a = world.open_from("192.0.2.1");
+    world.send(a, "m", "session.hello", hello("good", ALL));
+    world.cut(a);
+    world.wait(Duration::from_secs(60));
+    assert_eq!(world.runtime.population().sessions, 0);
+}
+
+#[test]
 fn a_principal_has_so_many_sessions_of_which_an_idle_detached_one_gives_way() {
     let mut world = limited(|limits| limits.sessions = 2);
     let (a, _) = world.session(ALL);
