@@ -64,7 +64,8 @@ struct Inner {
 impl JobContext {
     /// What the agent is given, and its input.
     pub(crate) fn new(start: StartJob, queue: Sender<AgentInput>, control: Arc<Control>) -> (Self, RawJson) {
-        let StartJob { job: _, key, agent, input, trace_id, principal, frame_limit } = start;
+        let StartJob { job: _, key, agent, input, trace_id, principal, lease: _, parent: _, frame_limit } =
+            start;
         (
             Self { job: Arc::new(Inner { key, agent, trace_id, principal, frame_limit, queue, control }) },
             input,

@@ -36,7 +36,7 @@ fn a_session_without_the_feature_refuses_the_submit_here() {
     let world = World::new();
     let (_runtime, _, switchboard) = world.pair(builder());
     let mut config = ClientConfig::new("token");
-    config.features = Features::CLIENT.without(Feature::CostBudget).without(Feature::LeaseExpiresAt);
+    config.features = Features::SUPPORTED.without(Feature::CostBudget).without(Feature::LeaseExpiresAt);
     let client = world.client_with(switchboard, config);
     world.run(async move {
         let refused = client.submit("echo").budget("USD:1.00").await.unwrap_err();

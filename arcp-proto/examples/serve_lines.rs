@@ -11,7 +11,7 @@ use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
 use arcp_proto::runtime::rows::Tables;
 use arcp_proto::runtime::{
-    AgentEnd, AgentInput, ConnectionId, Credentials, Output, RuntimeEndpoint, Verdict,
+    AgentEnd, AgentInput, ConnectionId, Credentials, LeaseDecision, Output, RuntimeEndpoint, Verdict,
 };
 use arcp_proto::time::{Instant, Now, UnixTime};
 use arcp_proto::wire::event::{Emission, LogLevel};
@@ -101,9 +101,14 @@ fn serve(
                         runtime.handle_agent(now, start.job, said).expect("the job has just started");
                     }
                 }
+                // Asked only where the configuration says so; what is asked for is never too much.
+                Output::Decide { id, question } => {
+                    let _ = runtime.handle_decision(now, id, LeaseDecision::Grant(question.lease));
+                }
                 // This agent is over before anybody could stop or hold it, and lines carry no probes.
                 Output::CancelJob { .. }
                 | Output::KillJob(_)
+                | Output::TellJob { .. }
                 | Output::HoldJob(_)
                 | Output::ReleaseJob(_) => {}
                 Output::Probe(_) | Output::FramesReady(_) | Output::Close { .. } => {}

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::agent::Inventory;
 use crate::client::ResumeState;
 use crate::feature::Features;
+use crate::lease::Policy;
 use crate::observe::Visibility;
 use crate::secret::Secret;
 
@@ -38,6 +39,14 @@ pub struct RuntimeConfig {
     /// How long finished jobs, their history and their idempotency keys, and the tokens of dead sessions are
     /// remembered. Default 24 h.
     pub retention: Duration,
+    /// How operations are judged where the lease leaves it to the deployment.
+    pub lease_policy: Policy,
+    /// Whether what a submit asks for is put to the driver with
+    /// [`Output::Decide`](crate::runtime::Output::Decide). Default `false`: what is asked for in due form is granted.
+    pub decides_leases: bool,
+    /// Whether a job whose budget is exhausted ends with `BUDGET_EXHAUSTED` at its next operation, instead of deciding
+    /// for itself what to do without it. Default `false`.
+    pub fatal_budget: bool,
     /// All limits.
     pub limits: Limits,
 }
@@ -54,6 +63,9 @@ impl Default for RuntimeConfig {
             resume_window: Duration::from_secs(600),
             cancel_grace: Duration::from_secs(30),
             retention: Duration::from_secs(24 * 3_600),
+            lease_policy: Policy::default(),
+            decides_leases: false,
+            fatal_budget: false,
             limits: Limits::default(),
         }
     }
@@ -137,6 +149,12 @@ pub struct Limits {
     pub buffered_bytes: u64,
     /// Dead sessions of one principal that are remembered. Default 10 000.
     pub tombstones: usize,
+    /// How long what is decided outside may take while a submit waits for it. Default 10 s.
+    pub decision_timeout: Duration,
+    /// How many jobs may be above a delegated one. Default 8.
+    pub delegation_depth: u8,
+    /// Unfinished children of one job. Default 64.
+    pub children: usize,
 }
 
 impl Default for Limits {
@@ -178,6 +196,9 @@ impl Default for Limits {
             idempotency_keys: 100_000,
             buffered_bytes: 64 * MIB,
             tombstones: 10_000,
+            decision_timeout: Duration::from_secs(10),
+            delegation_depth: 8,
+            children: 64,
         }
     }
 }
@@ -234,7 +255,7 @@ impl ClientConfig {
             name: String::from("arcp-rs"),
             version: String::from(env!("CARGO_PKG_VERSION")),
             token: token.into(),
-            features: Features::CLIENT,
+            features: Features::SUPPORTED,
             resume: None,
             other_jobs: false,
             coarse_leases: false,

@@ -116,6 +116,10 @@ pub enum Limit {
     Chunk,
     /// The size of one streamed result.
     ResultBytes,
+    /// How deep jobs may delegate.
+    Depth,
+    /// Unfinished children of one job.
+    Children,
     /// The storage is full.
     Storage,
 }
@@ -139,6 +143,8 @@ impl Limit {
             Self::EventSeq => "event_seq",
             Self::Chunk => "chunk",
             Self::ResultBytes => "result_bytes",
+            Self::Depth => "depth",
+            Self::Children => "children",
             Self::Storage => "storage",
         }
     }

@@ -69,20 +69,30 @@ impl Features {
     /// No feature: a peer of protocol version 1.0.
     pub const NONE: Self = Self(0);
 
-    /// What a runtime of this crate implements and offers unless told otherwise.
+    /// Every feature there is.
+    pub const EVERY: Self = {
+        let mut features = Self::NONE;
+        let mut index = 0;
+        while index < Feature::ALL.len() {
+            features = features.with(Feature::ALL[index]);
+            index += 1;
+        }
+        features
+    };
+
+    /// What this crate implements and an endpoint offers unless told otherwise.
     pub const SUPPORTED: Self = Self::NONE
         .with(Feature::Heartbeat)
         .with(Feature::Ack)
         .with(Feature::ListJobs)
         .with(Feature::Subscribe)
+        .with(Feature::LeaseExpiresAt)
+        .with(Feature::CostBudget)
+        .with(Feature::ModelUse)
         .with(Feature::Progress)
         .with(Feature::ResultChunk)
         .with(Feature::AgentVersions)
         .with(Feature::Core);
-
-    /// What a client of this crate implements and offers unless told otherwise.
-    pub const CLIENT: Self =
-        Self::SUPPORTED.with(Feature::LeaseExpiresAt).with(Feature::CostBudget).with(Feature::ModelUse);
 
     /// The set with `feature` added.
     #[must_use]

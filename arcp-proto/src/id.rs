@@ -194,6 +194,15 @@ minted_id! {
     ResultKey, "res_"
 }
 
+minted_id! {
+    /// A delegation as the runtime and its store know it.
+    DelegationKey, "dlg_"
+}
+minted_id! {
+    /// A provisioned credential as the runtime and its store know it; never its value.
+    CredentialKey, "cred_"
+}
+
 /// Mints ids that only rise: within a millisecond, the last one plus a random step.
 #[derive(Debug, Default)]
 pub(crate) struct IdSource {

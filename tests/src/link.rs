@@ -21,7 +21,9 @@ use arcp_proto::client::{
 };
 use arcp_proto::config::{ClientConfig, RuntimeConfig};
 use arcp_proto::id::JobId;
-use arcp_proto::runtime::{ConnectionId, Credentials, Output, RuntimeEndpoint, RuntimeEvent, Verdict};
+use arcp_proto::runtime::{
+    ConnectionId, Credentials, LeaseDecision, Output, RuntimeEndpoint, RuntimeEvent, Verdict,
+};
 use arcp_proto::time::{Instant, Now, UnixTime};
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::peer::TransportKind;
@@ -351,6 +353,11 @@ impl World {
                     self.runtime.handle_store(self.now, id, answer);
                 }
             }
+            Output::Decide { id, question } => {
+                let grant = LeaseDecision::Grant(question.lease);
+                self.runtime.handle_decision(self.now, id, grant).expect("what is asked for may be granted");
+            }
+            Output::TellJob { .. } => {}
             Output::StartJob(start) => self.agents.start(*start, self.now.mono),
             Output::CancelJob { job, .. } => self.agents.stop(job, self.now.mono),
             Output::KillJob(job) => self.agents.kill(job),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::runtime::{
-    AgentInput, AuthId, ConnectionId, Credentials, JobHandle, Output, RuntimeEndpoint, StartJob, Verdict,
+    AgentInput, AuthId, ConnectionId, Credentials, JobHandle, LeaseDecision, Output, RuntimeEndpoint,
+    StartJob, Verdict,
 };
 use arcp_proto::time::{Instant, Now};
 use futures_channel::mpsc::UnboundedSender;
@@ -208,6 +209,12 @@ impl<T: Timer> Loop<T> {
                     Some(done) => self.core.handle_store(now, id, done),
                     None => self.unanswered += 1,
                 },
+                Output::Decide { id, question } => {
+                    // Without a policy what is asked for is granted, which is never too much.
+                    let _ = self.core.handle_decision(now, id, LeaseDecision::Grant(question.lease));
+                }
+                // Agents of this driver do not delegate.
+                Output::TellJob { .. } => {}
                 Output::StartJob(start) => self.start(now, *start),
                 Output::CancelJob { job, reason } => self.jobs.stop(job, reason),
                 Output::KillJob(job) => self.jobs.end(job),

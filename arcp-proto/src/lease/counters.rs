@@ -80,6 +80,14 @@ impl Counters {
         self.0.iter().find(|counter| !counter.remaining.is_positive()).map(|counter| &counter.currency)
     }
 
+    /// Sets a counter to what a store kept of it; one that is not there is added.
+    pub fn set(&mut self, counter: Counter) {
+        match self.0.iter_mut().find(|known| known.currency == counter.currency) {
+            Some(known) => *known = counter,
+            None => self.0.push(counter),
+        }
+    }
+
     /// Takes what a metric charged. `None` if the currency has no counter here. May leave the counter below zero.
     ///
     /// # Errors

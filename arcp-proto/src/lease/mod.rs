@@ -2,7 +2,8 @@
 //!
 //! A [`Lease`] is read once from a submit or a delegation, every refusal of the wire rules included, and never changes.
 //! [`Lease::authorize`] judges one operation; [`Lease::subset_of`] and [`Lease::inherit`] judge and complete what a child
-//! asks for. What does change stands beside it: [`Expiry`], which keeps an end that has come, and [`Counters`], which
+//! asks for, and a deployment narrows a lease before it is granted ([`Lease::retain`], [`Lease::limit_budget`],
+//! [`Lease::end_by`]). What does change stands beside it: [`Expiry`], which keeps an end that has come, and [`Counters`], which
 //! keep what is left of a budget.
 
 mod budget;
@@ -14,6 +15,7 @@ mod grant;
 mod host;
 mod inherit;
 mod name;
+mod narrow;
 mod operation;
 mod parse;
 mod path;
@@ -44,6 +46,7 @@ pub use request::LeaseRequest;
 pub use text::Refusal;
 pub use url::canonical_url;
 
+pub(crate) use parse::check_features;
 pub(crate) use request::needed_features;
 
 use crate::time::UnixTime;

@@ -7,6 +7,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::budget::parse_budget;
+use super::request::needed_features;
 use super::{
     Budgeted, COST_BUDGET, Capability, Currency, EXPIRES_AT, Grant, Lease, MAX_CURRENCIES, MAX_LEASE_BYTES,
     MAX_NAMESPACES, MAX_PATTERNS, Pattern,
@@ -18,6 +19,19 @@ use crate::wire::{Fields, RawJson, elements_of, string_of};
 
 /// How late a lease may come whose end has just passed: skew between two clocks (D-38).
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Refuses a lease that uses what was not negotiated, before anything else of it is looked at (D-42).
+///
+/// # Errors
+/// `INVALID_REQUEST` with `details.feature`.
+pub(crate) fn check_features(
+    lease_request: Option<&RawJson>,
+    lease_constraints: Option<&RawJson>,
+    features: Features,
+) -> Result<(), WireError> {
+    let needed = needed_features(lease_request, lease_constraints);
+    needed.iter().try_for_each(|feature| negotiated(Some(features), feature))
+}
 
 impl Lease {
     /// Reads `lease_request` and `lease_constraints` as submitted at `now`; absent ones, and `null`, ask for nothing.

@@ -112,12 +112,7 @@ impl LeaseRequest {
             }))
         });
         let constraints = constraints.transpose()?;
-        Lease::parse(
-            request.as_ref(),
-            constraints.as_ref(),
-            Feature::ALL.iter().copied().collect(),
-            UnixTime::MIN,
-        )?;
+        Lease::parse(request.as_ref(), constraints.as_ref(), Features::EVERY, UnixTime::MIN)?;
         Ok((request, constraints))
     }
 }

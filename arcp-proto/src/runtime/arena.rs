@@ -83,10 +83,6 @@ impl<H: Handle, T> Arena<H, T> {
         if slot.generation == generation { slot.value.as_mut() } else { None }
     }
 
-    pub(crate) fn contains(&self, handle: H) -> bool {
-        self.get(handle).is_some()
-    }
-
     pub(crate) fn handles(&self) -> Vec<H> {
         self.iter().map(|(handle, _)| handle).collect()
     }

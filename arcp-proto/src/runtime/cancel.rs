@@ -57,8 +57,8 @@ impl RuntimeEndpoint {
             return;
         }
         let is_first = job.stopping.is_none();
-        let replaces =
-            matches!((&job.stopping, &reason), (Some(StopReason::TimedOut(_)), StopReason::Cancelled(_)));
+        let was_cancelled = matches!(job.stopping, Some(StopReason::Cancelled(_)));
+        let replaces = !was_cancelled && matches!(reason, StopReason::Cancelled(_));
         if !is_first && !replaces {
             return;
         }
@@ -70,6 +70,7 @@ impl RuntimeEndpoint {
         } else if is_first {
             self.arm_grace(handle, self.config.cancel_grace);
             self.outputs.push_back(Output::CancelJob { job: handle, reason });
+            self.stop_children(handle);
         }
     }
 
@@ -113,6 +114,12 @@ pub(super) fn terminal_of(reason: &StopReason) -> Terminal {
         }
         StopReason::TimedOut(seconds) => {
             WireError::new(ErrorCode::Timeout, alloc::format!("ran longer than {seconds} s"))
+        }
+        StopReason::LeaseExpired(at) => {
+            WireError::new(ErrorCode::LeaseExpired, alloc::format!("the lease ended at {at}"))
+        }
+        StopReason::ParentEnded => {
+            WireError::new(ErrorCode::Cancelled, "the job that delegated it has ended or is being stopped")
         }
     };
     Terminal { outcome: Outcome::Failed(error), summary: None }

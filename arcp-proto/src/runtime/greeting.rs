@@ -82,8 +82,7 @@ impl RuntimeEndpoint {
                 return self.refuse_hello(connection, &error);
             }
         };
-        self.next_question += 1;
-        let id = AuthId(self.next_question);
+        let id = AuthId(self.question());
         let greeting = Greeting {
             id,
             request_id: Arc::from(&*envelope.id),

@@ -1,5 +1,6 @@
 //! One job: lifecycle, log, followers (protocol §3.4).
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,13 +11,16 @@ use crate::agent::AgentRef;
 use crate::chunk::ChunkWriter;
 use crate::config::Limits;
 use crate::id::JobKey;
+use crate::lease::{Counters, Expiry, Lease};
 use crate::replay::{Retention, RetentionLimit};
-use crate::runtime::SessionHandle;
+use crate::runtime::collected::Collected;
 use crate::runtime::log::{Mark, Position};
 use crate::runtime::output::StopReason;
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Tail;
-use crate::time::{Instant, UnixTime};
+use crate::runtime::store::{JobRecord, ParentRecord};
+use crate::runtime::{JobHandle, SessionHandle};
+use crate::time::{Instant, Now, UnixTime};
 use crate::trace::TraceId;
 use crate::transition::lifecycle;
 use crate::wire::RawJson;
@@ -112,14 +116,6 @@ pub(crate) struct Standing {
     pub(crate) last_pos: u64,
 }
 
-/// How a streamed result is kept for a submitter that cannot read chunks (D-43).
-#[derive(Debug)]
-pub(crate) struct Collected {
-    pub(crate) encoding: crate::wire::event::ChunkEncoding,
-    /// Text, or decoded bytes.
-    pub(crate) bytes: Vec<u8>,
-}
-
 /// One job.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -127,7 +123,8 @@ pub(crate) struct Job {
     pub(crate) principal: PrincipalHandle,
     pub(crate) principal_name: Arc<str>,
     pub(crate) owner: Option<SessionHandle>,
-    pub(crate) request_id: Arc<str>,
+    /// The submit it answers; `None` for a child.
+    pub(crate) request_id: Option<Arc<str>>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) agent: AgentRef,
     pub(crate) trace_id: TraceId,
@@ -139,6 +136,17 @@ pub(crate) struct Job {
     /// Whether `job.accepted` may be sent, that is, its acceptance is stored.
     pub(crate) acceptance_known: bool,
     pub(crate) max_runtime_sec: Option<u64>,
+    /// The effective lease.
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) expiry: Option<Expiry>,
+    /// What is left of the currencies that are its own.
+    pub(crate) counters: Counters,
+    /// The delegation it comes from.
+    pub(crate) parentage: Option<ParentRecord>,
+    /// The job that delegated it, while that is remembered.
+    pub(crate) parent: Option<JobHandle>,
+    /// Unfinished jobs it delegated.
+    pub(crate) children: BTreeSet<JobHandle>,
     pub(crate) state: JobState,
     /// Bytes an event may take, as its agent was told at its start.
     pub(crate) frame_limit: usize,
@@ -155,43 +163,42 @@ pub(crate) struct Job {
     pub(crate) catching: Vec<SessionHandle>,
     pub(crate) tail: Tail,
     pub(crate) chunks: Option<ChunkWriter>,
+    /// A streamed result for a submitter that reads no chunks (D-43).
     pub(crate) collected: Option<Collected>,
+    /// A streamed result for the agent of the parent.
+    pub(crate) for_parent: Option<Collected>,
     pub(crate) streams_chunks: bool,
     held: u8,
 }
 
-/// What [`Job::new`] takes.
-#[derive(Debug)]
-pub(crate) struct NewJob {
-    pub(crate) key: JobKey,
-    pub(crate) principal: PrincipalHandle,
-    pub(crate) principal_name: Arc<str>,
-    pub(crate) owner: Option<SessionHandle>,
-    pub(crate) request_id: Arc<str>,
-    pub(crate) idempotency_key: Option<String>,
-    pub(crate) agent: AgentRef,
-    pub(crate) trace_id: TraceId,
-    pub(crate) input: Option<RawJson>,
-    pub(crate) accepted_at: UnixTime,
-    pub(crate) max_runtime_sec: Option<u64>,
-}
-
 impl Job {
-    pub(crate) fn new(new: NewJob) -> Self {
+    /// The job of this record, as it is at its acceptance, but for the budget it has spent since.
+    pub(crate) fn new(
+        record: &JobRecord,
+        principal: PrincipalHandle,
+        owner: Option<SessionHandle>,
+        now: Now,
+    ) -> Self {
         Self {
-            key: new.key,
-            principal: new.principal,
-            principal_name: new.principal_name,
-            owner: new.owner,
-            request_id: new.request_id,
-            idempotency_key: new.idempotency_key,
-            agent: new.agent,
-            trace_id: new.trace_id,
-            input: new.input,
-            accepted_at: new.accepted_at,
+            key: record.key,
+            principal,
+            principal_name: Arc::clone(&record.principal),
+            owner,
+            request_id: record.request_id.clone(),
+            idempotency_key: record.idempotency_key.clone(),
+            agent: record.agent.clone(),
+            trace_id: record.trace_id,
+            input: Some(record.input.clone()),
+            accepted_at: record.accepted_at,
             accepted: Position::default(),
             acceptance_known: false,
-            max_runtime_sec: new.max_runtime_sec,
+            max_runtime_sec: record.max_runtime_sec,
+            expiry: record.lease.expires_at().map(|at| Expiry::new(at, now)),
+            counters: record.lease.counters(),
+            lease: Arc::clone(&record.lease),
+            parentage: record.parent,
+            parent: None,
+            children: BTreeSet::new(),
             state: JobState::Pending,
             frame_limit: 0,
             agent_runs: false,
@@ -206,9 +213,15 @@ impl Job {
             tail: Tail::default(),
             chunks: None,
             collected: None,
+            for_parent: None,
             streams_chunks: false,
             held: 0,
         }
+    }
+
+    /// How many jobs are above it.
+    pub(crate) fn depth(&self) -> u8 {
+        self.parentage.map_or(0, |parentage| parentage.depth)
     }
 
     /// The position of the newest event; 0 before the first.
@@ -272,19 +285,8 @@ mod tests {
 
     fn held_job() -> Job {
         let mut principals = crate::runtime::principal::Principals::default();
-        let principal_name: Arc<str> = Arc::from("alice");
-        Job::new(NewJob {
-            key: JobKey::from_ulid(crate::id::Ulid::default()),
-            principal: principals.enter(&principal_name, &Limits::default(), Instant::ZERO),
-            principal_name,
-            owner: None,
-            request_id: Arc::from("m"),
-            idempotency_key: None,
-            agent: AgentRef::parse("a").unwrap(),
-            trace_id: TraceId::from_bytes([1; 16]).unwrap(),
-            input: None,
-            accepted_at: UnixTime::default(),
-            max_runtime_sec: None,
-        })
+        let record = crate::runtime::tests::job_record(JobKey::from_ulid(crate::id::Ulid::default()));
+        let principal = principals.enter(&record.principal, &Limits::default(), Instant::ZERO);
+        Job::new(&record, principal, None, Now::default())
     }
 }

@@ -18,7 +18,7 @@ use crate::runtime::{Output, RuntimeEndpoint, RuntimeEvent};
 use crate::time::UnixTime;
 use crate::wire::list::{DEFAULT_PAGE, JobEntry, Jobs, LARGEST_PAGE, ListJobs};
 use crate::wire::peer::Rejected;
-use crate::wire::{Envelope, RawJson, object_text, push_object};
+use crate::wire::{Envelope, object_text, push_object};
 
 const LIST_JOBS: &str = "session.list_jobs";
 /// Bytes of a page's frame that are not entries: two request ids of 128 bytes, each of which escaping may double, the
@@ -156,9 +156,9 @@ impl<'a> Filter<'a> {
             job_id: JobId::new(&job.key.to_string())?,
             agent: Some(job.agent.to_string()),
             status: Some(committed.state.as_str().to_string()),
-            lease: Some(RawJson::empty_object()),
-            lease_constraints: None,
-            parent_job_id: None,
+            lease: Some(job.lease.to_json()),
+            lease_constraints: job.lease.constraints_json(),
+            parent_job_id: job.parentage.and_then(|parentage| JobId::new(&parentage.job.to_string())),
             created_at: Some(job.accepted_at),
             trace_id: Some(job.trace_id.to_string()),
             last_event_seq: Some(if is_own { committed.last_origin } else { committed.last_pos }),

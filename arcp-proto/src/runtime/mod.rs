@@ -6,10 +6,15 @@
 //!   frames ←── send window ←── fan-out ←─────────┘            └─→ log (Store) ─→ commit ─→ what waited
 //! ```
 
+mod acceptance;
 mod arena;
+mod authority;
+mod budget;
 mod cancel;
+mod collected;
 mod connection;
 mod cursor;
+mod delegation;
 mod fanout;
 mod greeting;
 mod history;
@@ -26,6 +31,7 @@ mod principal;
 mod rate;
 mod recovery;
 mod refusal;
+mod repeat;
 mod reply;
 mod requests;
 mod resume;
@@ -66,11 +72,13 @@ use principal::Principals;
 use session::Session;
 use source::Sources;
 use store::{Command, StoreDone, StoreId};
+use submit::Submission;
 
 pub use job::JobState;
 pub use output::{
-    Access, AgentEnd, AgentFailure, AgentInput, AuthId, ConnectionId, Credentials, Decision, JobHandle,
-    Output, RuntimeEvent, SessionHandle, StartJob, StopReason, Verdict,
+    Access, AgentEnd, AgentFailure, AgentInput, AuthId, Child, ChildEnd, ConnectionId, Credentials, Decision,
+    DecisionId, JobHandle, JobNews, LeaseDecision, LeaseQuestion, Output, RuntimeEvent, SessionHandle,
+    StartJob, StopReason, Verdict,
 };
 pub use recovery::{Recovery, RecoveryError, Step};
 pub use source::Source;
@@ -97,6 +105,8 @@ pub enum Timer {
     PartialFrame(ConnectionId),
     /// A connection's credentials stop being good.
     CredentialsEnd(ConnectionId),
+    /// What is decided outside has not been.
+    Decision(DecisionId),
     /// A detached session can be resumed no longer.
     ResumeWindow(SessionHandle),
     /// A session that does not acknowledge lets go of what it was sent long ago.
@@ -105,6 +115,8 @@ pub enum Timer {
     Tombstone(SessionHandle),
     /// A job has run as long as it may.
     MaxRuntime(JobHandle),
+    /// A job's lease may have ended.
+    LeaseEnd(JobHandle),
     /// A stopped job's agent has had its grace.
     CancelGrace(JobHandle),
     /// A finished job is no longer remembered.
@@ -120,6 +132,10 @@ enum Effect {
     Welcome(Box<greeting::Welcoming>),
     /// A reply may leave.
     Reply(Box<reply::Pending>),
+    /// A child's acceptance is stored: its owner may hear of it.
+    ChildAccepted(JobHandle),
+    /// What an agent is to be told is stored.
+    Tell(JobHandle, Box<JobNews>),
     /// The acceptance is stored: run the agent.
     Start(JobHandle),
     /// A follow is stored: begin to read history.
@@ -170,6 +186,8 @@ pub struct RuntimeEndpoint {
     tokens: BTreeMap<TokenHash, SessionHandle>,
     /// Connections whose credentials are being judged.
     questions: BTreeMap<AuthId, ConnectionId>,
+    /// Submits whose lease is being decided on.
+    submissions: BTreeMap<DecisionId, Submission>,
     /// Sessions by the page they wait for.
     reads: BTreeMap<StoreId, SessionHandle>,
     next_question: u64,
@@ -205,6 +223,7 @@ impl RuntimeEndpoint {
             job_keys: BTreeMap::new(),
             tokens: BTreeMap::new(),
             questions: BTreeMap::new(),
+            submissions: BTreeMap::new(),
             reads: BTreeMap::new(),
             next_question: 0,
             before_welcome: 0,
@@ -306,7 +325,9 @@ impl RuntimeEndpoint {
                 Timer::ResumeWindow(session) => self.check_resume_window(session),
                 Timer::Unacknowledged(session) => self.let_go_of_sent(session),
                 Timer::Tombstone(session) => self.forget_session(session),
+                Timer::Decision(id) => self.decision_is_late(id),
                 Timer::MaxRuntime(job) => self.run_time_is_over(job),
+                Timer::LeaseEnd(job) => self.lease_may_have_ended(job),
                 Timer::CancelGrace(job) => self.grace_is_over(job),
                 Timer::Retention(job) => self.forget_job(job),
                 Timer::StoreRetry => self.log.retry(),
@@ -373,6 +394,7 @@ impl RuntimeEndpoint {
         match input {
             AgentInput::Emit(emission) => self.emit(job, emission),
             AgentInput::Chunk(chunk) => self.emit_chunk(job, chunk),
+            AgentInput::Delegate(delegation) => self.delegate(job, *delegation),
             AgentInput::Finish(end) => self.agent_ended(job, end),
         }
     }
@@ -497,6 +519,8 @@ impl RuntimeEndpoint {
         match effect {
             Effect::Welcome(welcoming) => self.welcome(*welcoming),
             Effect::Reply(pending) => self.deliver_reply(*pending),
+            Effect::ChildAccepted(job) => self.child_accepted(job),
+            Effect::Tell(job, news) => self.tell(job, *news),
             Effect::Start(job) => self.start(job),
             Effect::Read(session) => self.read_on(session),
             Effect::Ended(job) => self.job_ended(job),
@@ -508,6 +532,12 @@ impl RuntimeEndpoint {
         if let Some(effect) = self.log.after(position, effect) {
             self.run(effect);
         }
+    }
+
+    /// A number for a question to the driver.
+    const fn question(&mut self) -> u64 {
+        self.next_question += 1;
+        self.next_question
     }
 
     fn event(&mut self, event: RuntimeEvent) {

@@ -3,17 +3,19 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::agent::AgentRef;
 use crate::close::CloseCode;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, WireError};
 use crate::id::{JobKey, SessionKey};
+use crate::lease::{Capability, Lease};
 use crate::runtime::store::{Command, StoreId};
 use crate::secret::Secret;
 use crate::time::UnixTime;
 use crate::trace::TraceId;
 use crate::wire::RawJson;
-use crate::wire::event::{ChunkEmission, Emission};
+use crate::wire::event::{ChunkEmission, Delegation, Emission};
 use crate::wire::job::FinalStatus;
 
 macro_rules! handles {
@@ -38,6 +40,8 @@ handles! {
     SessionHandle;
     /// One question about credentials.
     AuthId;
+    /// One question about a lease.
+    DecisionId;
 }
 
 /// Everything a runtime endpoint can ask of its driver. Exhaustive on purpose: a driver that forgets one does not
@@ -68,6 +72,15 @@ pub enum Output {
         /// What the client presented.
         credentials: Credentials,
     },
+    /// Decide what of this lease to grant, and answer with
+    /// [`handle_decision`](crate::runtime::RuntimeEndpoint::handle_decision) within ten seconds. Asked only where
+    /// [`RuntimeConfig::decides_leases`](crate::config::RuntimeConfig::decides_leases) is set.
+    Decide {
+        /// Names the question.
+        id: DecisionId,
+        /// What is asked for, by whom and for what.
+        question: Box<LeaseQuestion>,
+    },
     /// Carry this out and answer with [`handle_store`](crate::runtime::RuntimeEndpoint::handle_store). Commands
     /// must take effect in the order in which they are given; their answers may come in any order.
     Store {
@@ -78,6 +91,13 @@ pub enum Output {
     },
     /// Start an agent; it speaks through [`handle_agent`](crate::runtime::RuntimeEndpoint::handle_agent).
     StartJob(Box<StartJob>),
+    /// Tell an agent what became of something it asked for.
+    TellJob {
+        /// The job.
+        job: JobHandle,
+        /// What there is to tell.
+        news: JobNews,
+    },
     /// Tell the agent that its job is being stopped. It has the cancel grace to return.
     CancelJob {
         /// The job.
@@ -121,6 +141,72 @@ pub enum Verdict {
     Refuse,
 }
 
+/// A lease that is asked for.
+#[derive(Debug, Clone)]
+pub struct LeaseQuestion {
+    /// Who submits.
+    pub principal: Arc<str>,
+    /// The resolved agent.
+    pub agent: AgentRef,
+    /// What is asked for.
+    pub lease: Lease,
+}
+
+/// The answer to [`Output::Decide`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseDecision {
+    /// This is granted: what was asked for, or a part of it made with [`Lease::retain`], [`Lease::limit_budget`] and
+    /// [`Lease::end_by`]. A part that permits nothing, of a lease that asked for something, refuses.
+    Grant(Lease),
+    /// Nothing is granted: the submit is refused with `PERMISSION_DENIED`.
+    Refuse,
+}
+
+/// What an agent is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobNews {
+    /// A delegation it asked for was accepted or refused. The refusal is on its job's stream already.
+    Delegated {
+        /// The token of [`Delegation`].
+        token: u64,
+        /// The child, or why there is none.
+        answer: Result<Child, WireError>,
+    },
+    /// A job it delegated has ended.
+    ChildEnded {
+        /// The child.
+        child: JobHandle,
+        /// How.
+        end: ChildEnd,
+    },
+}
+
+/// A delegated job, as its parent's agent knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    /// Names it in [`JobNews::ChildEnded`].
+    pub job: JobHandle,
+    /// Its id on the wire.
+    pub key: JobKey,
+    /// Its resolved agent.
+    pub agent: AgentRef,
+    /// Its effective lease.
+    pub lease: Arc<Lease>,
+}
+
+/// How a delegated job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChildEnd {
+    /// It returned this value.
+    Value(RawJson),
+    /// It streamed this text.
+    Text(String),
+    /// It streamed these bytes.
+    Bytes(Vec<u8>),
+    /// It has no result.
+    Failed(WireError),
+}
+
 /// What an agent is started with.
 #[derive(Debug, Clone)]
 pub struct StartJob {
@@ -134,8 +220,12 @@ pub struct StartJob {
     pub input: RawJson,
     /// The job's trace.
     pub trace_id: TraceId,
-    /// Who submitted it.
+    /// Who submitted it, or the job at the root of its delegations.
     pub principal: Arc<str>,
+    /// Its effective lease.
+    pub lease: Arc<Lease>,
+    /// The job that delegated it.
+    pub parent: Option<JobKey>,
     /// The largest frame the owner's connection takes, in bytes; an event must fit.
     pub frame_limit: usize,
 }
@@ -147,6 +237,10 @@ pub enum StopReason {
     Cancelled(Option<String>),
     /// `max_runtime_sec` has passed; the limit in seconds.
     TimedOut(u64),
+    /// Its lease has ended, at this time as the lease names it.
+    LeaseExpired(UnixTime),
+    /// The job that delegated it has ended or is being stopped.
+    ParentEnded,
 }
 
 /// What an agent says of its job.
@@ -156,6 +250,8 @@ pub enum AgentInput {
     Emit(Emission),
     /// A piece of a streamed result.
     Chunk(ChunkEmission),
+    /// It asks for a job of its own. Answered with [`JobNews::Delegated`].
+    Delegate(Box<Delegation>),
     /// The end.
     Finish(AgentEnd),
 }
@@ -250,6 +346,22 @@ pub enum RuntimeEvent {
         job: JobKey,
         /// How.
         status: FinalStatus,
+    },
+    /// An operation of an agent was judged (protocol §5.4).
+    Operation {
+        /// The job.
+        job: JobKey,
+        /// What was asked for.
+        capability: Capability,
+        /// On what, in its one spelling if it has one; without the query of a URL.
+        target: String,
+        /// Why not, if it was denied.
+        denied: Option<ErrorCode>,
+    },
+    /// A job's lease has ended; the job is being stopped.
+    LeaseExpired {
+        /// The job.
+        job: JobKey,
     },
     /// What a principal asked of one job, or still had of it, was judged: the audit entry of subscribe and cancel
     /// (protocol §3.6).

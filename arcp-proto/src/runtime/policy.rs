@@ -160,12 +160,20 @@ impl RuntimeEndpoint {
     /// What a submitted reference means to this principal: an agent that it may not use does not exist (protocol §3.7).
     ///
     /// # Errors
-    /// [`Unresolved`] if there is no such agent or version for it.
-    pub(super) fn resolve_agent(&self, principal: &str, agent: &AgentRef) -> Result<AgentRef, Unresolved> {
-        if !self.config.visibility.agent(principal, agent.name()) {
-            return Err(Unresolved::Name);
-        }
-        self.config.agents.resolve(agent)
+    /// `AGENT_NOT_AVAILABLE` or `AGENT_VERSION_NOT_AVAILABLE` if there is no such agent or version for it.
+    pub(super) fn resolve_agent(&self, principal: &str, agent: &AgentRef) -> Result<AgentRef, WireError> {
+        let resolved = if self.config.visibility.agent(principal, agent.name()) {
+            self.config.agents.resolve(agent)
+        } else {
+            Err(Unresolved::Name)
+        };
+        resolved.map_err(|unresolved| {
+            let code = match unresolved {
+                Unresolved::Name => ErrorCode::AgentNotAvailable,
+                Unresolved::Version => ErrorCode::AgentVersionNotAvailable,
+            };
+            WireError::new(code, unresolved.to_string())
+        })
     }
 
     fn audit(&mut self, session: SessionHandle, access: Access, job: Option<JobHandle>, decision: Decision) {

@@ -9,7 +9,7 @@ use crate::config::Limits;
 use crate::id::JobKey;
 use crate::runtime::rate::Bucket;
 use crate::runtime::source::FailedTokens;
-use crate::runtime::{JobHandle, SessionHandle};
+use crate::runtime::{DecisionId, JobHandle, SessionHandle};
 use crate::time::Instant;
 
 /// Names a principal inside one endpoint.
@@ -41,6 +41,10 @@ pub(crate) struct Principal {
     pub(crate) finished: VecDeque<JobHandle>,
     pub(crate) subscriptions: usize,
     pub(crate) keys: BTreeMap<String, KeyEntry>,
+    /// Keys of submits that are being decided on.
+    pub(crate) in_flight: BTreeMap<String, DecisionId>,
+    /// Submits that are being decided on.
+    pub(crate) undecided: usize,
     /// Bytes in the logs of its jobs.
     pub(crate) buffered: u64,
     /// What `buffered` must reach before histories are looked through again, after that freed too little.
@@ -62,6 +66,7 @@ impl Principal {
             && self.unfinished_jobs == 0
             && self.finished.is_empty()
             && self.keys.is_empty()
+            && self.undecided == 0
     }
 }
 
@@ -90,6 +95,8 @@ impl Principals {
             finished: VecDeque::new(),
             subscriptions: 0,
             keys: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            undecided: 0,
             buffered: 0,
             evict_at: 0,
             hellos: Bucket::full(limits.hello_burst, now),

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::time::Duration;
 
 use crate::config::{MAX_SEQ, RuntimeConfig};
@@ -11,8 +12,10 @@ use crate::entropy::Entropy;
 use crate::error::{Details, ErrorCode, WireError};
 use crate::feature::Feature;
 use crate::id::{IdSource, Ulid};
+use crate::lease::Expiry;
 use crate::runtime::cancel::terminal_of;
-use crate::runtime::job::{Job, JobState, LiveFollower, NewJob, Standing};
+use crate::runtime::job::{Job, JobState, LiveFollower, Standing};
+use crate::runtime::output::StopReason;
 use crate::runtime::principal::KeyEntry;
 use crate::runtime::rows::{JobRow, Row, SessionRow};
 use crate::runtime::session::{Follow, Following, Session};
@@ -174,6 +177,8 @@ impl RuntimeEndpoint {
         }
         // Another process may have another policy.
         self.judge_follows();
+        // Children first, so that each ends for its own reason and gives back what it has before its parent ends.
+        unfinished.sort_by_key(|(handle, _)| Reverse(self.jobs.get(*handle).map(Job::depth)));
         for (handle, stopping) in unfinished {
             let Some(job) = self.jobs.get(handle) else { continue };
             let (state, principal) = (job.state, job.principal);
@@ -211,22 +216,15 @@ impl RuntimeEndpoint {
     }
 
     fn recover_job(&mut self, row: JobRow) -> JobHandle {
-        let JobRow { record, owner, positions, last_origin, followers, stopping, end, .. } = row;
+        let JobRow { record, owner, positions, last_origin, followers, counters, stopping, end, .. } = row;
         let principal = self.principals.enter(&record.principal, &self.config.limits, self.now.mono);
         let owner = owner.and_then(|owner| self.session_keys.get(&owner).copied());
-        let mut job = Job::new(NewJob {
-            key: record.key,
-            principal,
-            principal_name: Arc::clone(&record.principal),
-            owner,
-            request_id: Arc::clone(&record.request_id),
-            idempotency_key: record.idempotency_key.clone(),
-            agent: record.agent,
-            trace_id: record.trace_id,
-            input: Some(record.input),
-            accepted_at: record.accepted_at,
-            max_runtime_sec: record.max_runtime_sec,
-        });
+        let mut job = Job::new(&record, principal, owner, self.now);
+        job.counters = counters;
+        job.parent = record.parent.and_then(|parent| self.job_keys.get(&parent.job).copied());
+        if let Some((StopReason::LeaseExpired(at), _)) = &stopping {
+            job.expiry = Some(Expiry::ended(*at));
+        }
         job.acceptance_known = true;
         job.last_origin = last_origin;
         job.stopping = stopping.map(|(reason, _)| reason);
@@ -252,7 +250,8 @@ impl RuntimeEndpoint {
             holder.keys.insert(key, KeyEntry { digest: record.digest, job: handle });
         }
         match state {
-            JobState::Running => holder.running_jobs += 1,
+            JobState::Running if record.parent.is_none() => holder.running_jobs += 1,
+            JobState::Running => {}
             JobState::Pending => holder.queued.push_back(handle),
             JobState::Success | JobState::Error | JobState::Cancelled | JobState::TimedOut => {}
         }
@@ -267,6 +266,11 @@ impl RuntimeEndpoint {
                     let left = self.remaining(record.accepted_at, Duration::from_secs(seconds));
                     self.timers.arm(self.now.mono.after(left), Timer::MaxRuntime(handle));
                 }
+                self.watch_lease(handle);
+                let parent = self.jobs.get(handle).and_then(|job| job.parent);
+                if let Some(parent) = parent.and_then(|parent| self.jobs.get_mut(parent)) {
+                    parent.children.insert(handle);
+                }
             }
         }
         if let Some(owner) = owner.filter(|_| !state.is_final())
@@ -275,8 +279,8 @@ impl RuntimeEndpoint {
             session.owned.insert(handle);
         }
         // An end takes the first number out of the row; what is known then is that it was one of those up to here.
-        let first = followers.iter().find(|follower| follower.session == record.owner);
-        if let Some(session) = self.session_keys.get(&record.owner)
+        let first = followers.iter().find(|follower| Some(follower.session) == record.owner);
+        if let Some(session) = record.owner.and_then(|owner| self.session_keys.get(&owner))
             && let Some(session) = self.sessions.get_mut(*session)
             && (first.is_some() || !session.retention.is_empty())
         {

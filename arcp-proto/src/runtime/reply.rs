@@ -20,7 +20,7 @@ use crate::trace::TraceId;
 use crate::wire::delivery::Frame;
 use crate::wire::job::{Accepted, Cancelled, Subscribed};
 use crate::wire::peer::{PeerProfile, Rejected};
-use crate::wire::{Head, RawJson, encode, object_text};
+use crate::wire::{Head, encode, object_text};
 
 /// A reply that waits for a commit.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ impl RuntimeEndpoint {
         let connection = if session.attached == Some(pending.connection) {
             pending.connection
         } else {
-            match (session.attached, &pending.reply) {
-                (Some(newer), Reply::Accepted(_)) if session.profile.resends_accepted() => {
+            match session.attached {
+                Some(newer) if pending.slot.is_some() && session.profile.resends_accepted() => {
                     match self.connections.get(newer).map(|connection| &connection.phase) {
                         Some(Phase::Active(_)) => newer,
                         // Its welcome will bring it along.
@@ -128,7 +128,8 @@ impl RuntimeEndpoint {
                     let refusal = Refusal { error, of: Rejected::Subscribe, job_id, trace: None };
                     return Some(self.render_refusal(session, Some(request_id), &refusal));
                 }
-                let SubscribedReply { job, status, subscribed_from, replayed, history_from } = &**seam;
+                let SubscribedReply { job, status, budget, subscribed_from, replayed, history_from } =
+                    &**seam;
                 let job = self.jobs.get(*job)?;
                 let payload = Subscribed {
                     request_id: ids.clone(),
@@ -136,10 +137,10 @@ impl RuntimeEndpoint {
                     job_id: JobId::new(&job.key.to_string()),
                     current_status: Some((*status).to_string()),
                     agent: Some(job.agent.to_string()),
-                    lease: Some(RawJson::empty_object()),
-                    lease_constraints: None,
-                    budget: None,
-                    parent_job_id: None,
+                    lease: Some(job.lease.to_json()),
+                    lease_constraints: job.lease.constraints_json(),
+                    budget: budget.clone().filter(|_| profile.shows_budget()),
+                    parent_job_id: parent_id(job),
                     trace_id: Some(job.trace_id.to_string()),
                     subscribed_from: Some(*subscribed_from),
                     replayed: *replayed,
@@ -162,15 +163,37 @@ impl RuntimeEndpoint {
         }
         for (job, _) in state.unconfirmed.clone() {
             let Some(job) = self.jobs.get(job).filter(|job| job.acceptance_known) else { continue };
-            let payload = accepted_payload(job, Some(&job.request_id), profile);
+            let payload = accepted_payload(job, job.request_id.as_deref(), profile);
             let head = (job.key, job.trace_id);
             let frame = self.frame(session, "job.accepted", Some(head), &payload);
-            // They come at once and are bounded on their own, so they take no room from replies.
-            if let Some(state) = self.connections.get_mut(connection) {
-                state.resent += 1;
-            }
-            self.push_control(connection, frame);
+            self.push_unasked(connection, frame);
         }
+    }
+
+    /// Tells the owner of a child of it (protocol §6).
+    pub(super) fn child_accepted(&mut self, handle: JobHandle) {
+        let Some(job) = self.jobs.get_mut(handle) else { return };
+        job.acceptance_known = true;
+        let Some((owner, session)) = job.owner.and_then(|owner| Some((owner, self.sessions.get(owner)?)))
+        else {
+            return;
+        };
+        let (profile, Some(connection)) = (session.profile, session.attached) else { return };
+        let phase = self.connections.get(connection).map(|state| &state.phase);
+        if profile.takes_child_accepted() && matches!(phase, Some(Phase::Active(_))) {
+            let (head, payload) = ((job.key, job.trace_id), accepted_payload(job, None, profile));
+            let frame = self.frame(owner, "job.accepted", Some(head), &payload);
+            self.push_unasked(connection, frame);
+        }
+    }
+
+    /// Queues an acceptance that answers no request of this connection: there are as many as jobs at most, and they
+    /// take no room from replies.
+    fn push_unasked(&mut self, connection: ConnectionId, frame: String) {
+        if let Some(state) = self.connections.get_mut(connection) {
+            state.resent += 1;
+        }
+        self.push_control(connection, frame);
     }
 
     /// Sends a frame of the session that concerns no job.
@@ -350,17 +373,21 @@ fn accepted_payload(job: &Job, request_id: Option<&str>, profile: PeerProfile) -
     let accepted = Accepted {
         job_id: JobId::new(&job.key.to_string()),
         agent: Some(job.agent.to_string()),
-        lease: profile.shows_lease().then(RawJson::empty_object),
-        lease_constraints: None,
-        budget: None,
+        lease: profile.shows_lease().then(|| job.lease.to_json()),
+        lease_constraints: job.lease.constraints_json(),
+        budget: job.lease.budget_json().filter(|_| profile.shows_budget()),
         accepted_at: Some(job.accepted_at),
         trace_id: Some(job.trace_id.to_string()),
         request_id: request_id.map(ToString::to_string),
         reply_to: request_id.map(ToString::to_string),
-        parent_job_id: None,
-        delegate_id: None,
+        parent_job_id: parent_id(job),
+        delegate_id: job.parentage.map(|parentage| parentage.delegation.to_string()),
     };
     object_text(|out| accepted.write(out))
+}
+
+fn parent_id(job: &Job) -> Option<JobId> {
+    job.parentage.and_then(|parentage| JobId::new(&parentage.job.to_string()))
 }
 
 impl RuntimeEndpoint {

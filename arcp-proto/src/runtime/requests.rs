@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use crate::runtime::JobHandle;
 use crate::runtime::log::Position;
 use crate::runtime::refusal::{Frames, Refusal};
+use crate::wire::RawJson;
 use crate::wire::event::LoggedEvent;
 use crate::wire::peer::Rejected;
 
@@ -45,6 +46,8 @@ impl Reply {
 pub(crate) struct SubscribedReply {
     pub(crate) job: JobHandle,
     pub(crate) status: &'static str,
+    /// What is left of the budget.
+    pub(crate) budget: Option<RawJson>,
     pub(crate) subscribed_from: u64,
     pub(crate) replayed: bool,
     pub(crate) history_from: Option<u64>,

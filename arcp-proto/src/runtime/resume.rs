@@ -312,7 +312,12 @@ impl RuntimeEndpoint {
         let (position, reply) = if seen.message_type == message_type {
             match seen.reply {
                 Some(answer) => answer,
-                None => return true,
+                None => {
+                    if let Some(slot) = slot {
+                        self.await_outcome(request, slot);
+                    }
+                    return true;
+                }
             }
         } else {
             (position, Self::reused_id(request, message_type))

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use crate::error::ErrorCode;
 use crate::id::{JobKey, ResultKey, SessionKey};
+use crate::lease::Counters;
 use crate::replay::Retention;
 use crate::runtime::output::StopReason;
 use crate::runtime::store::{Cost, EventRecord, JobRecord, Record, RowKey, SessionRecord};
@@ -68,6 +69,8 @@ pub struct JobRow {
     pub floor_origin: u64,
     /// The sessions that are still to be given events of it, oldest first.
     pub followers: Vec<FollowerRow>,
+    /// What is left of its own budget.
+    pub counters: Counters,
     /// Why and since when it is being stopped, unless it has ended.
     pub stopping: Option<(StopReason, UnixTime)>,
     /// The result it streams, from the first chunk on.
@@ -124,7 +127,8 @@ impl Record {
             Self::Session(_) | Self::Notice { .. } => None,
             Self::Job(record) => Some(record.key),
             Self::Event(record) => Some(record.job),
-            Self::Started { job }
+            Self::Counters { job, .. }
+            | Self::Started { job }
             | Self::Deliver { job, .. }
             | Self::Follow { job, .. }
             | Self::Unfollow { job, .. }
@@ -205,17 +209,19 @@ fn last_number(first_seq: u64, positions: &[u64]) -> Option<u64> {
 }
 
 impl JobRow {
-    /// The row a job begins with: its owner follows it from its start.
+    /// The row a job begins with: its owner, if it has one, follows it from its start.
     #[must_use]
     pub fn new(record: JobRecord) -> Self {
         let owner = record.owner;
+        let follower = |session| FollowerRow { session, through: 0, first_seq: None };
         let mut row = Self {
+            counters: record.lease.counters(),
             record,
-            owner: Some(owner),
+            owner,
             positions: Retention::new(0),
             last_origin: 0,
             floor_origin: 0,
-            followers: Vec::from([FollowerRow { session: owner, through: 0, first_seq: None }]),
+            followers: owner.map(follower).into_iter().collect(),
             stopping: None,
             chunks: None,
             end: None,
@@ -244,6 +250,11 @@ impl JobRow {
         match record {
             Record::Session(record) if record.dead_since.is_some() => self.forget_session(record.key),
             Record::Started { job } if *job == key => self.start(),
+            Record::Counters { job, counters } if *job == key => {
+                for counter in counters {
+                    self.counters.set(counter.clone());
+                }
+            }
             Record::Event(event) if event.job == key => self.event(event),
             Record::Deliver { session, job, first_seq, positions, through, .. } if *job == key => {
                 let first_seq = (!positions.is_empty()).then_some(*first_seq);

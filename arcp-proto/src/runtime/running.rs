@@ -8,16 +8,17 @@ use crate::config::MAX_SEQ;
 use crate::error::{ApiMisuse, Details, ErrorCode, Limit, WireError};
 use crate::feature::Feature;
 use crate::id::{ResultKey, SessionKey};
-use crate::runtime::job::{Collected, JobEdge, Standing};
-use crate::runtime::output::{AgentEnd, AgentFailure, Output, StartJob};
+use crate::runtime::collected::Collected;
+use crate::runtime::job::{JobEdge, Standing};
+use crate::runtime::output::{AgentEnd, AgentFailure, JobNews, Output, StartJob};
 use crate::runtime::store::{Command, Record, Trim};
 use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
 use crate::transition::Step;
+use crate::wire::RawJson;
 use crate::wire::delivery::Line;
-use crate::wire::event::{ChunkEmission, ChunkEncoding, Content, Emission, LoggedEvent, Outcome, Terminal};
+use crate::wire::event::{ChunkEmission, Content, Emission, LoggedEvent, Outcome, Terminal};
 use crate::wire::job::FinalStatus;
 use crate::wire::peer::EndShape;
-use crate::wire::{RawJson, base64, push_string};
 
 /// A result collected for a submitter without `result_chunk` may not be larger than a frame holds.
 const INLINE_LIMIT: usize = 960 * 1_024;
@@ -41,6 +42,8 @@ impl RuntimeEndpoint {
             input,
             trace_id: job.trace_id,
             principal: Arc::clone(&job.principal_name),
+            lease: Arc::clone(&job.lease),
+            parent: job.parentage.map(|parentage| parentage.job),
             frame_limit,
         };
         self.outputs.push_back(Output::StartJob(alloc::boxed::Box::new(start)));
@@ -65,7 +68,9 @@ impl RuntimeEndpoint {
         if bytes > limit {
             return Err(ApiMisuse::TooLarge { bytes, limit });
         }
+        let due = self.charge(handle, &emission)?;
         self.produce(handle, Content::Event { kind: emission.kind, body: emission.body });
+        self.tell_remaining(handle, due);
         Ok(())
     }
 
@@ -109,8 +114,13 @@ impl RuntimeEndpoint {
             let result = ResultKey::from_ulid(ids.ulid(now.unix, entropy));
             ChunkWriter::new(result, config.limits.result_bytes)
         });
+        let encoding = chunk.encoding;
+        let copy = job.parent.is_some().then(|| chunk.clone());
         match writer.push(chunk) {
             Ok(content) => {
+                if let Some(copy) = &copy {
+                    job.for_parent.get_or_insert_with(|| Collected::new(encoding)).push(copy);
+                }
                 let begins = !core::mem::replace(&mut job.streams_chunks, true);
                 let owner = job.owner;
                 self.produce(handle, content);
@@ -128,7 +138,7 @@ impl RuntimeEndpoint {
     }
 
     /// Ends a job that cannot go on; one that is being stopped ends by that reason all the same.
-    fn fail_job(&mut self, handle: JobHandle, error: WireError) {
+    pub(super) fn fail_job(&mut self, handle: JobHandle, error: WireError) {
         if self.jobs.get(handle).is_some_and(|job| job.stopping.is_some()) {
             self.end_stopped(handle);
         } else {
@@ -146,24 +156,17 @@ impl RuntimeEndpoint {
     /// Keeps a chunk for an inline result (D-43).
     fn collect(&mut self, handle: JobHandle, chunk: &ChunkEmission) -> Result<(), ApiMisuse> {
         let Some(job) = self.jobs.get_mut(handle) else { return Err(ApiMisuse::UnknownHandle) };
-        let collected = job
-            .collected
-            .get_or_insert_with(|| Collected { encoding: chunk.encoding, bytes: alloc::vec::Vec::new() });
-        if collected.encoding != chunk.encoding {
+        let collected = job.collected.get_or_insert_with(|| Collected::new(chunk.encoding));
+        if !collected.push(chunk) {
             return Err(ApiMisuse::Chunk("all chunks of a result have one encoding".into()));
         }
-        let text = chunk.data.decode::<String>().unwrap_or_default();
-        match chunk.encoding {
-            ChunkEncoding::Utf8 => collected.bytes.extend_from_slice(text.as_bytes()),
-            ChunkEncoding::Base64 => {
-                // Our own encoder wrote it.
-                let _ = base64::decode_into(&mut collected.bytes, &text);
-            }
-        }
-        if collected.bytes.len() > INLINE_LIMIT {
+        if collected.len() > INLINE_LIMIT {
             let error = WireError::limit(Limit::ResultBytes, NOT_INLINE);
             self.fail_job(handle, error);
             return Err(ApiMisuse::JobEnded);
+        }
+        if job.parent.is_some() {
+            job.for_parent.get_or_insert_with(|| Collected::new(chunk.encoding)).push(chunk);
         }
         Ok(())
     }
@@ -234,8 +237,19 @@ impl RuntimeEndpoint {
         job.chunks = None;
         job.collected = None;
         let runs = core::mem::replace(&mut job.agent_runs, false);
-        let (principal, owner) = (job.principal, job.owner);
+        let (principal, owner, is_child) = (job.principal, job.owner, job.parentage.is_some());
+        let news = job.parent.map(|parent| {
+            (
+                parent,
+                JobNews::ChildEnded { child: handle, end: self.end_for_parent(handle, &terminal.outcome) },
+            )
+        });
+        let refund = self.give_back(handle);
         self.produce(handle, Content::End(terminal));
+        self.leave_parent(handle);
+        if let Some((parent, due)) = refund {
+            self.tell_remaining(parent, due);
+        }
         // Those who read it live have its end; those who read history find it there.
         let followers: alloc::vec::Vec<_> = self
             .jobs
@@ -254,11 +268,15 @@ impl RuntimeEndpoint {
         let holder = self.principals.at(principal);
         holder.unfinished_jobs = holder.unfinished_jobs.saturating_sub(1);
         holder.finished.push_back(handle);
-        if was_started || !remove_queued(holder, handle) {
+        if !is_child && (was_started || !remove_queued(holder, handle)) {
             holder.running_jobs = holder.running_jobs.saturating_sub(1);
         }
         self.timers.arm(self.now.mono.after(self.config.retention), Timer::Retention(handle));
         self.run_after_all(Effect::Ended(handle));
+        if let Some((parent, news)) = news {
+            self.run_after_all(Effect::Tell(parent, alloc::boxed::Box::new(news)));
+        }
+        self.stop_children(handle);
         self.start_queued(principal);
     }
 
@@ -330,23 +348,6 @@ fn failed(error: WireError) -> Terminal {
 
 fn internal(message: &'static str) -> WireError {
     WireError::new(ErrorCode::InternalError, message)
-}
-
-impl Collected {
-    /// The value of the inline result: the text, or base64 of the bytes.
-    fn into_value(self) -> RawJson {
-        let text = match self.encoding {
-            ChunkEncoding::Utf8 => String::from_utf8(self.bytes).unwrap_or_default(),
-            ChunkEncoding::Base64 => {
-                let mut text = String::with_capacity(base64::encoded_len(self.bytes.len()));
-                base64::encode_into(&mut text, &self.bytes);
-                text
-            }
-        };
-        let mut json = String::with_capacity(text.len() + 2);
-        push_string(&mut json, &text);
-        RawJson::from_validated(json.into_bytes().into())
-    }
 }
 
 impl AgentFailure {

@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 
 use crate::agent::AgentRef;
 use crate::feature::Features;
-use crate::id::{JobKey, SessionKey};
+use crate::id::{DelegationKey, JobKey, SessionKey};
+use crate::lease::{Counter, Lease};
 use crate::runtime::output::StopReason;
 use crate::runtime::rows::Row;
 use crate::secret::TokenHash;
@@ -193,6 +194,14 @@ pub enum Record {
         /// The job.
         job: JobKey,
     },
+    /// Counters of a job's budget moved, by what is recorded behind this in the same append: a charge, the escrow of a
+    /// delegation, the refund of a child that ends (protocol §5.6).
+    Counters {
+        /// The job whose budget it is.
+        job: JobKey,
+        /// The counters that moved, as they are now.
+        counters: Vec<Counter>,
+    },
     /// A job produced an event.
     Event(EventRecord),
     /// A page of history was numbered for one session.
@@ -291,10 +300,11 @@ pub struct JobRecord {
     pub key: JobKey,
     /// Who submitted it.
     pub principal: Arc<str>,
-    /// The submitting session, which owns the job and follows it from its start.
-    pub owner: SessionKey,
-    /// The submit's envelope id, for acceptances that are sent again (D-66).
-    pub request_id: Arc<str>,
+    /// The session that owns the job and follows it from its start: the submitting one, or the owner of the parent;
+    /// `None` for the child of a job that nobody owns.
+    pub owner: Option<SessionKey>,
+    /// The submit's envelope id, for acceptances that are sent again (D-66); `None` for a child.
+    pub request_id: Option<Arc<str>>,
     /// The idempotency key, if one was given.
     pub idempotency_key: Option<String>,
     /// SHA-256 of the canonical parameters (D-23).
@@ -309,8 +319,23 @@ pub struct JobRecord {
     pub accepted_at: UnixTime,
     /// The run-time limit in seconds, counted from acceptance.
     pub max_runtime_sec: Option<u64>,
+    /// The effective lease.
+    pub lease: Arc<Lease>,
+    /// Who delegated it.
+    pub parent: Option<ParentRecord>,
     /// Whether it started at once; otherwise it waits for a [`Record::Started`].
     pub started: bool,
+}
+
+/// The delegation a child comes from (protocol §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParentRecord {
+    /// The job whose agent delegated.
+    pub job: JobKey,
+    /// The `delegate_id` of its event.
+    pub delegation: DelegationKey,
+    /// How many jobs are above it: 1 for a child of a submitted job.
+    pub depth: u8,
 }
 
 /// One event of a job.

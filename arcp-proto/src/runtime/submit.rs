@@ -1,29 +1,54 @@
-//! `job.submit` and its idempotent repetition (protocol §3.1, §3.3).
+//! `job.submit`: checked, granted, committed (protocol §3.1).
+//!
+//! ```text
+//!   submit ─→ shape, features ─→ key ─→ agent ─→ lease ─→ (Decide) ─→ limits ─→ commit ─→ job.accepted
+//!                                 │                          │
+//!                                 └─→ repeat                 └─ its key is in flight: the same key waits for the outcome
+//! ```
+//!
+//! Before the commit nothing of a submit exists but its place here, so a refusal leaves no trace.
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use core::time::Duration;
+use alloc::vec::Vec;
 
-use crate::agent::{AgentRef, Unresolved};
-use crate::error::{Details, ErrorCode, Limit, WireError};
+use crate::agent::AgentRef;
+use crate::error::{ApiMisuse, ErrorCode, WireError};
 use crate::id::JobKey;
-use crate::lease::by_name;
+use crate::lease::{Lease, by_name, check_features};
 use crate::runtime::inbound::Request;
-use crate::runtime::job::{Job, JobState, NewJob, Standing};
-use crate::runtime::principal::KeyEntry;
+use crate::runtime::output::{DecisionId, LeaseDecision, LeaseQuestion, Output};
+use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Reply;
-use crate::runtime::session::{Follow, Following};
-use crate::runtime::store::{JobRecord, Record};
-use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, Timer, idempotency};
+use crate::runtime::store::JobRecord;
+use crate::runtime::{Effect, RuntimeEndpoint, SessionHandle, Timer, idempotency};
+use crate::time::Now;
 use crate::trace::TraceId;
 use crate::wire::Envelope;
 use crate::wire::job::Submit;
 
 /// A submit whose own members are in order.
-struct Checked {
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) request: Request,
+    pub(super) slot: u64,
     submit: Submit,
     agent: AgentRef,
-    digest: [u8; 32],
+    pub(super) digest: [u8; 32],
+}
+
+/// A submit whose lease is being decided on.
+#[derive(Debug)]
+pub(super) struct Submission {
+    asking: Asking,
+    principal: PrincipalHandle,
+    agent: AgentRef,
+    lease: Lease,
+    /// Submits with the same key, which wait for the outcome.
+    waiting: Vec<Asking>,
+    /// Repetitions of one of these requests under its own id, each with the place of its reply.
+    repeated: Vec<(Request, u64)>,
 }
 
 impl RuntimeEndpoint {
@@ -33,218 +58,226 @@ impl RuntimeEndpoint {
         if self.is_repeated(request, "job.submit", Some(slot)) {
             return;
         }
-        match self.check_submit(request, envelope) {
-            Ok(checked) => self.accept(request, slot, checked),
+        match self.check_submit(request, slot, envelope) {
+            Ok(asking) => self.consider(asking),
             Err(error) => self.refuse_in_order(request, slot, error, request.job_id.clone()),
         }
     }
 
     /// Shape, features, and everything that does not depend on what exists.
-    fn check_submit(&self, request: &Request, envelope: &Envelope<'_>) -> Result<Checked, WireError> {
-        let asks_by_name =
-            self.sessions.get(request.session).is_some_and(|session| session.profile.asks_by_name());
-        let submit = if asks_by_name {
+    fn check_submit(
+        &self,
+        request: &Request,
+        slot: u64,
+        envelope: &Envelope<'_>,
+    ) -> Result<Asking, WireError> {
+        let session = self.sessions.get(request.session);
+        let submit = if session.is_some_and(|session| session.profile.asks_by_name()) {
             by_name::read_submit(&envelope.payload)?
         } else {
             Submit::read(&envelope.payload)?
         };
-        if submit.lease_request.is_some() {
-            return Err(WireError::invalid(
-                "this runtime grants no leases: `lease_request` must be absent or {}",
-            ));
-        }
-        if submit.lease_constraints.is_some() {
-            return Err(WireError::invalid(
-                "this runtime grants no leases: `lease_constraints` must be absent or {}",
-            ));
-        }
         let agent = AgentRef::parse(&submit.agent).map_err(|error| WireError::invalid(error.to_string()))?;
-        let digest = idempotency::digest(&submit.agent, &submit.input, None, None, submit.max_runtime_sec);
-        debug_assert!(self.sessions.contains(request.session), "requests come from live sessions");
-        Ok(Checked { submit, agent, digest })
+        let (lease, constraints) = (submit.lease_request.as_ref(), submit.lease_constraints.as_ref());
+        if let Some(session) = session {
+            check_features(lease, constraints, session.features)?;
+        }
+        let digest =
+            idempotency::digest(&submit.agent, &submit.input, lease, constraints, submit.max_runtime_sec);
+        Ok(Asking { request: request.clone(), slot, submit, agent, digest })
     }
 
-    fn accept(&mut self, request: &Request, slot: u64, checked: Checked) {
-        let Some(session) = self.sessions.get(request.session) else { return };
-        let principal = session.principal;
-        if let Some(key) = &checked.submit.idempotency_key
-            && let Some(entry) = self.principals.at(principal).keys.get(key).copied()
-        {
-            return self.repeat(request, slot, entry, &checked);
-        }
-        let agent = match self.resolve_agent(&session.principal_name, &checked.agent) {
-            Ok(agent) => agent,
-            Err(unresolved) => {
-                let code = match unresolved {
-                    Unresolved::Name => ErrorCode::AgentNotAvailable,
-                    Unresolved::Version => ErrorCode::AgentVersionNotAvailable,
-                };
-                return self.refuse_in_order(
-                    request,
-                    slot,
-                    WireError::new(code, unresolved.to_string()),
-                    None,
-                );
+    /// The key, the agent, the lease; then asks what of it to grant, or grants it.
+    fn consider(&mut self, asking: Asking) {
+        let Some(session) = self.sessions.get(asking.request.session) else { return };
+        let (principal, features) = (session.principal, session.features);
+        let principal_name = Arc::clone(&session.principal_name);
+        if let Some(key) = &asking.submit.idempotency_key {
+            let holder = self.principals.at(principal);
+            if let Some(entry) = holder.keys.get(key).copied() {
+                return self.repeat(&asking, entry);
             }
-        };
-        if let Err(error) = self.has_room_for_job(principal, checked.submit.idempotency_key.is_some()) {
-            return self.refuse_in_order(request, slot, error, None);
+            let in_flight = holder.in_flight.get(key).copied();
+            if let Some(first) = in_flight.and_then(|id| self.submissions.get_mut(&id)) {
+                first.waiting.push(asking);
+                return;
+            }
         }
-        self.create_job(request, slot, checked, agent);
+        let agent = match self.resolve_agent(&principal_name, &asking.agent) {
+            Ok(agent) => agent,
+            Err(error) => return self.refuse_in_order(&asking.request, asking.slot, error, None),
+        };
+        let submit = &asking.submit;
+        let lease = Lease::parse(
+            submit.lease_request.as_ref(),
+            submit.lease_constraints.as_ref(),
+            features,
+            self.now.unix,
+        );
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => return self.refuse_in_order(&asking.request, asking.slot, error, None),
+        };
+        let (waiting, repeated) = (Vec::new(), Vec::new());
+        let submission = Submission { asking, principal, agent, lease, waiting, repeated };
+        if self.config.decides_leases {
+            self.ask_for_decision(submission);
+        } else {
+            let lease = submission.lease.clone();
+            self.grant(submission, lease);
+        }
     }
 
-    fn create_job(&mut self, request: &Request, slot: u64, checked: Checked, agent: AgentRef) {
-        let Some(session) = self.sessions.get_mut(request.session) else { return };
-        let Checked { submit, digest, .. } = checked;
+    fn ask_for_decision(&mut self, submission: Submission) {
+        let id = DecisionId(self.question());
+        let name = &self.principals.at(submission.principal).name;
+        let question = LeaseQuestion {
+            principal: Arc::clone(name),
+            agent: submission.agent.clone(),
+            lease: submission.lease.clone(),
+        };
+        if let Some(key) = submission.asking.submit.idempotency_key.clone() {
+            self.principals.at(submission.principal).in_flight.insert(key, id);
+        }
+        self.principals.at(submission.principal).undecided += 1;
+        self.submissions.insert(id, submission);
+        self.timers.arm(self.now.mono.after(self.config.limits.decision_timeout), Timer::Decision(id));
+        self.outputs.push_back(Output::Decide { id, question: Box::new(question) });
+    }
+
+    /// The answer to [`Output::Decide`]. One that comes too late is ignored.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::OutOfRange`] if more is granted than was asked for, or a restriction is missing; the submit is
+    /// refused with `INTERNAL_ERROR` then.
+    pub fn handle_decision(
+        &mut self,
+        now: Now,
+        id: DecisionId,
+        decision: LeaseDecision,
+    ) -> Result<(), ApiMisuse> {
+        if !self.enter(now) {
+            return Ok(());
+        }
+        let Some(submission) = self.take_submission(id) else { return Ok(()) };
+        let denied =
+            || WireError::new(ErrorCode::PermissionDenied, "nothing of the lease asked for is granted");
+        match decision {
+            LeaseDecision::Refuse => self.refuse_submission(submission, denied()),
+            LeaseDecision::Grant(lease)
+                if !lease.may_stand_for(&submission.lease, self.config.lease_policy) =>
+            {
+                let error = WireError::new(ErrorCode::InternalError, "the lease could not be granted");
+                self.refuse_submission(submission, error);
+                return Err(ApiMisuse::OutOfRange(
+                    "a granted lease must lie within what was asked for and keep its restrictions".into(),
+                ));
+            }
+            LeaseDecision::Grant(lease) if lease.permits_nothing() && !submission.lease.permits_nothing() => {
+                self.refuse_submission(submission, denied());
+            }
+            LeaseDecision::Grant(lease) => self.grant(submission, lease),
+        }
+        Ok(())
+    }
+
+    /// Nobody decided in time.
+    pub(super) fn decision_is_late(&mut self, id: DecisionId) {
+        if let Some(submission) = self.take_submission(id) {
+            let error = WireError::new(ErrorCode::InternalError, "deciding on the lease took too long");
+            self.refuse_submission(submission, error);
+        }
+    }
+
+    fn take_submission(&mut self, id: DecisionId) -> Option<Submission> {
+        let submission = self.submissions.remove(&id)?;
+        let holder = self.principals.at(submission.principal);
+        holder.undecided -= 1;
+        if let Some(key) = &submission.asking.submit.idempotency_key {
+            holder.in_flight.remove(key);
+        }
+        if self.living_session(submission.asking.request.session).is_some() {
+            return Some(submission);
+        }
+        // Nobody is left who could hear of it: the same key begins anew.
+        self.settle(submission.waiting, submission.repeated);
+        self.principals.leave(submission.principal, &self.config.limits, self.now.mono);
+        None
+    }
+
+    /// The lease is granted: the job is accepted if there is room for it.
+    fn grant(&mut self, submission: Submission, lease: Lease) {
+        let with_key = submission.asking.submit.idempotency_key.is_some();
+        if let Err(error) = self.has_room_for_job(submission.principal, with_key) {
+            return self.refuse_submission(submission, error);
+        }
+        let Submission { asking, principal, agent, waiting, repeated, .. } = submission;
+        self.create_job(&asking, principal, agent, lease);
+        self.settle(waiting, repeated);
+    }
+
+    fn refuse_submission(&mut self, submission: Submission, error: WireError) {
+        let Submission { asking, waiting, repeated, .. } = submission;
+        self.refuse_in_order(&asking.request, asking.slot, error, None);
+        self.settle(waiting, repeated);
+    }
+
+    /// The outcome of a submit is known: those that waited for it are looked at again.
+    fn settle(&mut self, waiting: Vec<Asking>, repeated: Vec<(Request, u64)>) {
+        for asking in waiting {
+            self.consider(asking);
+        }
+        for (request, slot) in repeated {
+            self.is_repeated(&request, "job.submit", Some(slot));
+        }
+    }
+
+    /// The repetition of a submit that is still being decided on gets the same reply, once there is one (D-49).
+    pub(super) fn await_outcome(&mut self, request: &Request, slot: u64) {
+        let is_same =
+            |asking: &Asking| asking.request.session == request.session && asking.request.id == request.id;
+        let mut submissions = self.submissions.values_mut();
+        let first = submissions
+            .find(|submission| is_same(&submission.asking) || submission.waiting.iter().any(is_same));
+        if let Some(first) = first {
+            first.repeated.push((request.clone(), slot));
+        }
+    }
+
+    fn create_job(&mut self, asking: &Asking, principal: PrincipalHandle, agent: AgentRef, lease: Lease) {
+        let Asking { request, slot, submit, digest, .. } = asking;
+        let Some(owner) = self.living_session(request.session) else { return };
         let key = JobKey::from_ulid(self.ids.ulid(self.now.unix, &mut self.entropy));
         let trace_id = match request.trace_id.as_deref().and_then(TraceId::parse) {
             Some(trace) => trace,
             None => TraceId::mint(&mut self.entropy),
         };
-        let principal = session.principal;
-        let owner = self.principals.at(principal);
-        let starts = owner.running_jobs < self.config.limits.running_jobs && owner.queued.is_empty();
-        let mut job = Job::new(NewJob {
-            key,
-            principal,
-            principal_name: Arc::clone(&session.principal_name),
-            owner: Some(request.session),
-            request_id: Arc::clone(&request.id),
-            idempotency_key: submit.idempotency_key.clone(),
-            agent: agent.clone(),
-            trace_id,
-            input: Some(submit.input.clone()),
-            accepted_at: self.now.unix,
-            max_runtime_sec: submit.max_runtime_sec,
-        });
+        let holder = self.principals.at(principal);
+        let starts = holder.running_jobs < self.config.limits.running_jobs && holder.queued.is_empty();
         let record = JobRecord {
             key,
-            principal: Arc::clone(&session.principal_name),
-            owner: session.key,
-            request_id: Arc::clone(&request.id),
+            principal: Arc::clone(&holder.name),
+            owner: Some(owner),
+            request_id: Some(Arc::clone(&request.id)),
             idempotency_key: submit.idempotency_key.clone(),
-            digest,
+            digest: *digest,
             agent,
             trace_id,
-            input: submit.input,
+            input: submit.input.clone(),
             accepted_at: self.now.unix,
             max_runtime_sec: submit.max_runtime_sec,
+            lease: Arc::new(lease),
+            parent: None,
             started: starts,
         };
-        let bytes = 512 + record.input.len() as u64;
-        let position = self.log.append(Record::Job(record), bytes);
-        job.accepted = position;
-        let handle = self.jobs.insert(job);
-        self.job_keys.insert(key, handle);
-        if let Some(job) = self.jobs.get_mut(handle) {
-            let state = if starts { JobState::Running } else { JobState::Pending };
-            self.log.stands(handle, &mut job.mark, Standing { state, last_origin: 0, last_pos: 0 });
-        }
-        let line = session.line(key, trace_id);
-        session
-            .follows
-            .insert(handle, Follow { line: Arc::clone(&line), state: Following::Live, subscription: false });
-        session.owned.insert(handle);
-        session.await_confirmation(handle, None);
-        self.follow_live(handle, request.session, line);
-        let owner = self.principals.at(principal);
-        owner.unfinished_jobs += 1;
-        owner.jobs.insert(key, handle);
-        if let Some(idempotency_key) = submit.idempotency_key {
-            owner.keys.insert(idempotency_key, KeyEntry { digest, job: handle });
-        }
-        if starts {
-            owner.running_jobs += 1;
-        } else {
-            owner.queued.push_back(handle);
-        }
-        let name = Arc::clone(&owner.name);
-        if let Some(seconds) = submit.max_runtime_sec {
-            self.timers.arm(self.now.mono.after(Duration::from_secs(seconds)), Timer::MaxRuntime(handle));
-        }
-        self.event(RuntimeEvent::JobAccepted { job: key, principal: name });
-        self.hold_new_job(handle, request.session);
-        self.answer(request, Some(slot), position, Reply::Accepted(handle));
+        let (handle, position) = self.enter_job(record, principal, Some(request.session), None);
+        self.answer(request, Some(*slot), position, Reply::Accepted(handle));
         if starts {
             self.run_after(position, Effect::Start(handle));
         }
     }
 
-    /// The same key again: the same job, or a contradiction.
-    fn repeat(&mut self, request: &Request, slot: u64, entry: KeyEntry, checked: &Checked) {
-        let Some(job) = self.jobs.get(entry.job) else { return };
-        if entry.digest != checked.digest {
-            let error = WireError::new(ErrorCode::DuplicateKey, "this key was used with other parameters")
-                .with(Details::ExistingJob(job.key.to_string()));
-            return self.refuse_in_order(request, slot, error, None);
-        }
-        let (accepted, is_owner) = (job.accepted, job.owner == Some(request.session));
-        // A key does not name the job: until the answer arrives its acceptance stays unconfirmed.
-        let is_followed =
-            self.sessions.get(request.session).is_some_and(|s| s.follows.contains_key(&entry.job));
-        let position = if is_followed && is_owner {
-            accepted
-        } else {
-            self.change_owner(entry.job, request.session, is_followed)
-        };
-        self.answer(request, Some(slot), position, Reply::Accepted(entry.job));
-        if !is_followed {
-            self.run_after(position, Effect::Read(request.session));
-        }
-    }
-
-    /// Makes the session the owner of the job (D-21); one that does not follow it gets its whole retained history
-    /// (D-83). The owner before it goes on as a follower.
-    fn change_owner(
-        &mut self,
-        job: JobHandle,
-        session: crate::runtime::SessionHandle,
-        follows: bool,
-    ) -> crate::runtime::log::Position {
-        let Some(state) = self.jobs.get_mut(job) else { return self.log.position() };
-        let before = state.owner.replace(session);
-        let (key, floor, unfinished) = (state.key, state.retention.floor(), !state.state.is_final());
-        if let Some(before) = before
-            && before != session
-            && let Some(before) = self.sessions.get_mut(before)
-        {
-            before.owned.remove(&job);
-        }
-        if !follows {
-            self.follow_from(job, session, Following::CatchingUp { through: floor }, false);
-        }
-        let Some(owner) = self.sessions.get_mut(session) else { return self.log.position() };
-        if unfinished {
-            owner.owned.insert(job);
-        }
-        let owner_key = owner.key;
-        if follows {
-            self.becomes_own(job, session);
-        }
-        self.hold_new_job(job, session);
-        let after = (!follows).then_some(floor);
-        self.log.append(Record::Owner { session: owner_key, job: key, after }, 64)
-    }
-
-    fn has_room_for_job(
-        &mut self,
-        principal: crate::runtime::principal::PrincipalHandle,
-        with_key: bool,
-    ) -> Result<(), WireError> {
-        if self.log.is_full() {
-            return Err(WireError::limit(Limit::Storage, "the storage is full"));
-        }
-        let limits = &self.config.limits;
-        let owner = self.principals.at(principal);
-        if owner.unfinished_jobs >= limits.jobs {
-            return Err(WireError::limit(Limit::Jobs, "too many unfinished jobs"));
-        }
-        if with_key && owner.keys.len() >= limits.idempotency_keys {
-            return Err(WireError::limit(Limit::IdempotencyKeys, "too many idempotency keys are remembered"));
-        }
-        if self.held_bytes(principal) > self.config.limits.buffered_bytes {
-            return Err(WireError::limit(Limit::Buffered, "too much waits to be acknowledged"));
-        }
-        Ok(())
+    fn living_session(&self, session: SessionHandle) -> Option<crate::id::SessionKey> {
+        self.sessions.get(session).filter(|session| session.dead_since.is_none()).map(|session| session.key)
     }
 }

@@ -65,6 +65,7 @@ impl RuntimeEndpoint {
         let seam = SubscribedReply {
             job: handle,
             status: job.state.as_str(),
+            budget: self.budget_json(handle),
             subscribed_from: number,
             replayed: false,
             history_from: subscribe.history.then_some(number),

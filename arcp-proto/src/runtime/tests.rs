@@ -1,8 +1,11 @@
 //! The endpoint against scripted peers, in virtual time, over the in-memory store.
 
 mod acceptances;
+mod budget;
 mod cancel;
 mod chunks;
+mod decisions;
+mod delegation;
 mod flow;
 mod followers;
 mod frames;
@@ -10,6 +13,7 @@ mod gating;
 mod harness;
 mod idempotency;
 mod jobs;
+mod leases;
 mod limits;
 mod list;
 mod oracle;
@@ -22,3 +26,30 @@ mod retention;
 mod sessions;
 mod subscribe;
 mod vectors;
+
+use crate::agent::AgentRef;
+use crate::id::JobKey;
+use crate::runtime::store::JobRecord;
+use crate::time::UnixTime;
+use crate::trace::TraceId;
+use crate::wire::RawJson;
+
+/// A job nobody owns, with nothing special about it.
+pub(super) fn job_record(key: JobKey) -> JobRecord {
+    JobRecord {
+        key,
+        principal: "demo".into(),
+        owner: None,
+        request_id: Some("msg_submit".into()),
+        idempotency_key: None,
+        digest: [0; 32],
+        agent: AgentRef::parse("a").expect("a name"),
+        trace_id: TraceId::from_bytes([7; 16]).expect("not zero"),
+        input: RawJson::null(),
+        accepted_at: UnixTime::default(),
+        max_runtime_sec: None,
+        lease: alloc::sync::Arc::default(),
+        parent: None,
+        started: false,
+    }
+}

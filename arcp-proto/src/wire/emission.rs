@@ -6,10 +6,10 @@ use alloc::string::{String, ToString};
 
 use bytes::Bytes;
 
-use crate::error::{ApiMisuse, ErrorCode};
+use crate::error::{ApiMisuse, ErrorCode, WireError};
 use crate::wire::RawJson;
 use crate::wire::base64;
-use crate::wire::event::{ChunkEmission, ChunkEncoding, Emission, EventKind, LogLevel};
+use crate::wire::event::{ChunkEmission, ChunkEncoding, Delegation, Emission, EventKind, LogLevel};
 use crate::wire::number::NumberText;
 use crate::wire::sink::{escape_len, escaped_len};
 use crate::wire::text;
@@ -35,6 +35,13 @@ pub struct ToolError {
     pub message: String,
     /// Anything more, as a JSON object.
     pub details: Option<RawJson>,
+}
+
+impl From<&WireError> for ToolError {
+    fn from(error: &WireError) -> Self {
+        let message = if error.message.is_empty() { error.code.as_str() } else { &error.message };
+        Self { code: error.code, message: message.to_string(), details: error.details.to_json() }
+    }
 }
 
 impl Emission {
@@ -105,6 +112,25 @@ impl Emission {
                     });
                 }
             }
+        })
+    }
+
+    /// A child job is asked for (protocol §6). Only the runtime emits it (D-73).
+    ///
+    /// # Errors
+    /// Two of the texts together nest too deep.
+    pub(crate) fn delegate(
+        delegate_id: &str,
+        child_job_id: &str,
+        delegation: &Delegation,
+    ) -> Result<Self, ApiMisuse> {
+        Self::of(EventKind::Delegate, |body| {
+            body.str("delegate_id", delegate_id)
+                .str("child_job_id", child_job_id)
+                .str("agent", &delegation.agent)
+                .raw("input", delegation.input.as_str());
+            optional_raw(body, "lease_request", delegation.lease_request.as_ref());
+            optional_raw(body, "lease_constraints", delegation.lease_constraints.as_ref());
         })
     }
 

@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 
 use crate::error::{Details, ErrorCode, WireError};
+use crate::wire::RawJson;
 use crate::wire::job::FinalStatus;
 use crate::wire::read::FieldError;
 use crate::wire::sink::{Count, Sink};
@@ -129,11 +130,21 @@ pub(super) fn put_details(out: &mut impl Sink, details: &Details) {
     out.raw("\"}");
 }
 
+impl Details {
+    /// The object that `details` is; `None` if it is absent.
+    #[must_use]
+    pub fn to_json(&self) -> Option<RawJson> {
+        let mut text = String::new();
+        put_details(&mut text, self);
+        let object = text.strip_prefix(",\"details\":")?;
+        Some(RawJson::from_validated(object.as_bytes().to_vec().into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Limit;
-    use crate::wire::RawJson;
     use alloc::string::ToString;
 
     fn payload(error: &WireError, request_id: Option<&str>, job_id: Option<&str>) -> String {
@@ -169,9 +180,12 @@ mod tests {
             (Details::Raw(RawJson::empty_object()), ""),
             (Details::Raw(RawJson::parse("{\"a\":1}").expect("JSON")), r#"{"a":1}"#),
         ] {
-            let payload = payload(&WireError::invalid("x").with(details), None, None);
+            let error = WireError::invalid("x").with(details);
+            let payload = payload(&error, None, None);
             let found = payload.split_once(",\"details\":").map_or("", |(_, rest)| &rest[..rest.len() - 1]);
             assert_eq!(found, text);
+            let object = error.details.to_json();
+            assert_eq!(object.as_ref().map_or("", RawJson::as_str), text);
         }
     }
 

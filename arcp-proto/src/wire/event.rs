@@ -268,3 +268,20 @@ pub struct ChunkEmission {
     pub(crate) decoded_bytes: u64,
     pub(crate) more: bool,
 }
+
+/// A job that an agent asks for (protocol §6).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delegation {
+    /// Comes back in the answer; chosen by the agent.
+    pub token: u64,
+    /// `name` or `name@version`.
+    pub agent: String,
+    /// Its input.
+    pub input: RawJson,
+    /// What it may do: an object as in `job.submit`. What is left out of the parent's restrictions is inherited.
+    pub lease_request: Option<RawJson>,
+    /// Until when: an object as in `job.submit`.
+    pub lease_constraints: Option<RawJson>,
+    /// Its run-time limit in seconds, 1 to 31 536 000.
+    pub max_runtime_sec: Option<u64>,
+}

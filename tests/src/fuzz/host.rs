@@ -11,7 +11,8 @@ use arcp_proto::feature::{Feature, Features};
 use arcp_proto::runtime::rows::Tables;
 use arcp_proto::runtime::store::{Command, StoreDone, StoreId};
 use arcp_proto::runtime::{
-    AgentEnd, AgentInput, ConnectionId, Credentials, JobHandle, Output, RuntimeEndpoint, StartJob, Verdict,
+    AgentEnd, AgentInput, ConnectionId, Credentials, JobHandle, LeaseDecision, Output, RuntimeEndpoint,
+    StartJob, Verdict,
 };
 use arcp_proto::time::{Instant, Now, UnixTime};
 use arcp_proto::wire::event::{Emission, LogLevel};
@@ -173,9 +174,15 @@ impl Host {
                 let done = self.execute(command);
                 self.runtime.handle_store(self.now, id, done);
             }
+            Output::Decide { id, question } => {
+                let granted =
+                    self.runtime.handle_decision(self.now, id, LeaseDecision::Grant(question.lease));
+                assert_eq!(granted, Ok(()), "what is asked for may be granted");
+            }
             Output::StartJob(start) => self.started.push(*start),
             Output::Halt => self.is_halted = true,
             Output::Probe(_)
+            | Output::TellJob { .. }
             | Output::CancelJob { .. }
             | Output::KillJob(_)
             | Output::HoldJob(_)

@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arcp_proto::feature::Features;
+use arcp_proto::id::{DelegationKey, JobKey, Ulid};
 use arcp_proto::replay::{Block, Retention};
 use arcp_proto::runtime::rows::{FollowerRow, JobRow, Row, SessionRow, Tables};
-use arcp_proto::runtime::store::{Command, Cost, StoreDone};
+use arcp_proto::runtime::store::{Command, Cost, ParentRecord, StoreDone};
 use arcp_proto::runtime::{Recovery, RecoveryError, Step, StopReason};
 use arcp_proto::secret::TokenHash;
 use arcp_proto::time::UnixTime;
@@ -158,21 +159,30 @@ fn damage_session(row: &mut SessionRow, choices: &mut Choices<'_>) {
 
 fn damage_job(row: &mut JobRow, choices: &mut Choices<'_>) {
     let owner = row.record.owner;
-    match choices.below(12) {
+    match choices.below(13) {
         0 => row.record.principal = Arc::from(choices.pick(&["", "beta", "newcomer"])),
-        1 => row.owner = choices.pick(&[None, Some(owner)]),
+        1 => row.owner = choices.pick(&[None, owner]),
         2 => row.positions = retention(choices),
         3 => row.last_origin = number(choices),
         4 => row.floor_origin = number(choices),
         5 => {
             let (through, first_seq) = (number(choices), Some(number(choices)));
-            row.followers.push(FollowerRow { session: owner, through, first_seq });
+            row.followers.extend(owner.map(|session| FollowerRow { session, through, first_seq }));
         }
         6 => row.followers.clear(),
         7 => row.stopping = Some((StopReason::TimedOut(number(choices)), time(choices))),
         8 => row.end = None,
         9 => row.record.started = choices.below(2) == 0,
-        10 => row.record.max_runtime_sec = Some(number(choices)),
+        10 => {
+            row.record.parent = Some(ParentRecord {
+                job: JobKey::from_ulid(Ulid::from_bits(
+                    row.record.key.ulid().bits() ^ u128::from(number(choices)),
+                )),
+                delegation: DelegationKey::from_ulid(Ulid::default()),
+                depth: choices.byte(),
+            })
+        }
+        11 => row.record.max_runtime_sec = Some(number(choices)),
         _ => row.record.accepted_at = time(choices),
     }
 }

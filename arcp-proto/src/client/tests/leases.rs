@@ -13,7 +13,7 @@ use crate::lease::{Amount, LeaseRequest};
 use crate::time::UnixTime;
 use crate::wire::RawJson;
 
-const EVERYTHING: Features = Features::CLIENT;
+const EVERYTHING: Features = Features::SUPPORTED;
 
 fn world(features: Features) -> World {
     World::with(ClientConfig::new("tk"), features)

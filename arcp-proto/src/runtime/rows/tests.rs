@@ -4,8 +4,8 @@ use crate::error::WireError;
 use crate::feature::Features;
 use crate::id::Ulid;
 use crate::runtime::store::{Command, Delivered, JobPage, Logged, PageLimit, Place, StoreDone, Trim};
+use crate::runtime::tests::job_record;
 use crate::secret::TokenHash;
-use crate::trace::TraceId;
 use crate::wire::event::{EventKind, Terminal};
 use crate::wire::peer::{PeerProfile, TransportKind};
 use alloc::string::{String, ToString};
@@ -56,18 +56,12 @@ pub(super) fn died(number: u64) -> Record {
 
 pub(super) fn accepted(job: u64, owner: u64) -> Record {
     Record::Job(JobRecord {
-        key: job_key(job),
-        principal: "alice".into(),
-        owner: session_key(owner),
-        request_id: "m1".into(),
+        owner: Some(session_key(owner)),
         idempotency_key: Some(String::from("k")),
-        digest: [7; 32],
         agent: AgentRef::parse("echo@1").expect("a reference"),
-        trace_id: TraceId::from_bytes([1; 16]).expect("not zero"),
         input: RawJson::try_from("{\"n\":1}").expect("JSON"),
         accepted_at: at(1),
-        max_runtime_sec: None,
-        started: false,
+        ..job_record(job_key(job))
     })
 }
 

@@ -15,16 +15,19 @@ pub(super) use super::frames::{code, hello, hello_with, limit, positions, seqs, 
 use crate::agent::AgentRef;
 use crate::config::RuntimeConfig;
 use crate::entropy::Entropy;
+use crate::error::WireError;
 use crate::feature::Features;
+use crate::lease::{Canonical, Capability, Operation};
 use crate::runtime::rows::Tables;
-use crate::runtime::store::{Command, StoreDone, StoreId};
+use crate::runtime::store::{Command, Record, StoreDone, StoreId};
 use crate::runtime::{
-    AgentEnd, AgentInput, ConnectionId, Credentials, JobHandle, Output, Recovery, RuntimeEndpoint,
-    RuntimeEvent, StartJob, Step, Verdict,
+    AgentEnd, AgentInput, Child, ConnectionId, Credentials, DecisionId, JobHandle, JobNews, LeaseQuestion,
+    Output, Recovery, RuntimeEndpoint, RuntimeEvent, StartJob, Step, Verdict,
 };
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::RawJson;
-use crate::wire::event::{Emission, LogLevel};
+use crate::wire::event::{Delegation, Emission, LogLevel};
+use crate::wire::number::NumberText;
 use crate::wire::peer::TransportKind;
 
 /// A counter for public bytes, another for secret ones.
@@ -84,6 +87,10 @@ pub(super) struct World {
     pub(super) stalled: Vec<ConnectionId>,
     pub(super) started: Vec<StartJob>,
     pub(super) told: Vec<String>,
+    /// Leases to decide on.
+    pub(super) questions: Vec<(DecisionId, LeaseQuestion)>,
+    /// What agents were told.
+    pub(super) news: Vec<(JobHandle, JobNews)>,
     pub(super) events: Vec<RuntimeEvent>,
     pub(super) halted: bool,
     /// Every append and trim the store carried out, in order, and when.
@@ -138,6 +145,8 @@ impl World {
             stalled: Vec::new(),
             started: Vec::new(),
             told: Vec::new(),
+            questions: Vec::new(),
+            news: Vec::new(),
             events: Vec::new(),
             halted: false,
             journal: Vec::new(),
@@ -235,6 +244,8 @@ impl World {
                     self.commands.push_back((id, command));
                 }
             }
+            Output::Decide { id, question } => self.questions.push((id, *question)),
+            Output::TellJob { job, news } => self.news.push((job, news)),
             Output::StartJob(start) => self.started.push(*start),
             Output::CancelJob { job, reason } => self.told.push(alloc::format!("cancel {job:?} {reason:?}")),
             Output::KillJob(job) => self.told.push(alloc::format!("kill {job:?}")),
@@ -415,6 +426,77 @@ impl World {
         assert_eq!(accepted["type"], "job.accepted", "{accepted}");
         let handle = self.started.last().unwrap().job;
         (handle, accepted["job_id"].as_str().unwrap().to_string())
+    }
+
+    /// Submits this and gives the job with its acceptance.
+    pub(super) fn submit_with(
+        &mut self,
+        connection: ConnectionId,
+        id: &str,
+        payload: Value,
+    ) -> (JobHandle, Value) {
+        let accepted = self.ask(connection, id, "job.submit", payload);
+        assert_eq!(accepted["type"], "job.accepted", "{accepted}");
+        (self.started.last().unwrap().job, accepted)
+    }
+
+    /// How many jobs the store was ever given.
+    pub(super) fn stored_jobs(&self) -> usize {
+        let appends = self.journal.iter().filter_map(|(_, command)| match command {
+            Command::Append(records) => Some(records),
+            _ => None,
+        });
+        appends.flatten().filter(|record| matches!(record, Record::Job(_))).count()
+    }
+
+    /// Asks on behalf of a job's agent whether it may do this; gives the canonical target or the code of the denial.
+    pub(super) fn may(
+        &mut self,
+        job: JobHandle,
+        capability: &str,
+        target: &str,
+    ) -> Result<String, &'static str> {
+        let operation = Operation { capability: Capability::parse(capability).unwrap(), target };
+        let judged = self.runtime.authorize(self.now, job, &operation);
+        self.settle();
+        judged.map(Canonical::into_string).map_err(|denial| denial.code().as_str())
+    }
+
+    /// Reports a metric of a job.
+    pub(super) fn metric(&mut self, job: JobHandle, name: &str, value: &str, unit: &str) {
+        let value = NumberText::parse(value).unwrap();
+        let emission = Emission::metric(name, &value, Some(unit), &[]).unwrap();
+        self.runtime.handle_agent(self.now, job, AgentInput::Emit(emission)).unwrap();
+        self.settle();
+    }
+
+    /// Delegates to agent `a` with this lease; gives what the agent is told.
+    pub(super) fn delegate(&mut self, job: JobHandle, lease: Value) -> Result<Child, WireError> {
+        self.delegate_to(job, "a", lease, Value::Null)
+    }
+
+    pub(super) fn delegate_to(
+        &mut self,
+        job: JobHandle,
+        agent: &str,
+        lease: Value,
+        constraints: Value,
+    ) -> Result<Child, WireError> {
+        let raw = |value: Value| (!value.is_null()).then(|| RawJson::parse(value.to_string()).unwrap());
+        let delegation = Delegation {
+            token: 7,
+            agent: agent.to_string(),
+            input: RawJson::null(),
+            lease_request: raw(lease),
+            lease_constraints: raw(constraints),
+            max_runtime_sec: None,
+        };
+        self.runtime.handle_agent(self.now, job, AgentInput::Delegate(Box::new(delegation))).unwrap();
+        self.settle();
+        match self.news.pop() {
+            Some((to, JobNews::Delegated { token: 7, answer })) if to == job => answer,
+            other => panic!("the agent hears of its delegation: {other:?}"),
+        }
     }
 
     /// Submits after whatever else the connection still had to get.

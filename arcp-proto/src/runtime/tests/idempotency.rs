@@ -90,7 +90,7 @@ fn a_refused_submit_burns_no_key() {
     for (n, bad) in [
         json!({"agent": "nobody", "idempotency_key": "k"}),
         json!({"agent": "a", "idempotency_key": "k", "max_runtime_sec": 0}),
-        json!({"agent": "a", "idempotency_key": "k", "lease_request": {"fs.read": ["/x"]}}),
+        json!({"agent": "a", "idempotency_key": "k", "lease_request": {"fs.read": ["x"]}}),
     ]
     .into_iter()
     .enumerate()

@@ -85,9 +85,10 @@ impl Run {
             let Command::Append(records) = command else { continue };
             for record in records {
                 if let Record::Job(job) = record
-                    && world.store.session(job.owner).is_some_and(|row| row.record.profile.resends_accepted())
+                    && let Some(owner) = job.owner
+                    && world.store.session(owner).is_some_and(|row| row.record.profile.resends_accepted())
                 {
-                    oracle.resends.insert((job.owner.to_string(), job.key.to_string()));
+                    oracle.resends.insert((owner.to_string(), job.key.to_string()));
                 }
             }
         }

@@ -227,6 +227,8 @@ fn expected_end(run: &World, entries: usize, job: JobKey) -> &'static str {
             end = match reason {
                 StopReason::Cancelled(_) => "CANCELLED",
                 StopReason::TimedOut(_) => "TIMEOUT",
+                StopReason::LeaseExpired(_) => "LEASE_EXPIRED",
+                StopReason::ParentEnded => "CANCELLED",
             };
         }
     }

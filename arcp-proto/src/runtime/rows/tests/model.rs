@@ -228,7 +228,7 @@ impl History {
         match self.any_session() {
             Some(owner) if choice.is_multiple_of(2) => {
                 let Record::Job(record) = accepted(self.names, 0) else { unreachable!() };
-                self.append(Record::Job(JobRecord { owner, ..record }));
+                self.append(Record::Job(JobRecord { owner: Some(owner), ..record }));
             }
             _ => self.append(opened(self.names)),
         }
