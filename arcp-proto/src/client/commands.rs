@@ -7,7 +7,7 @@ use crate::client::ClientEndpoint;
 use crate::client::jobs::Subscribed;
 use crate::client::output::{ClosedReason, Output, RequestId};
 use crate::client::requests::{Ask, Submission, Subscription};
-use crate::client::session::Phase;
+use crate::client::session::{Next, Phase};
 use crate::close::CloseCode;
 use crate::error::ApiMisuse;
 use crate::id::JobId;
@@ -117,7 +117,7 @@ impl ClientEndpoint {
                 self.outputs.push_back(Output::Close(CloseCode::Normal));
                 self.finish(ClosedReason::Requested);
             }
-            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing { .. } => {
+            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing(_) => {
                 self.finish(ClosedReason::Requested);
             }
         }
@@ -128,7 +128,7 @@ impl ClientEndpoint {
     pub fn reconnect_now(&mut self, now: Now) {
         match &mut self.phase {
             Phase::Waiting { .. } => self.connect(),
-            Phase::Closing { at_once } => *at_once = true,
+            Phase::Closing(next) => *next = Next::Now,
             _ => {}
         }
         self.settle(now);
@@ -141,6 +141,7 @@ impl ClientEndpoint {
         }
         let index = entry.index;
         self.jobs.remove(job.as_str());
+        self.jobs.was_foreign(job);
         self.numbers.abandon(index);
         if self.is_connected() {
             self.send_unsubscribe(now, job);

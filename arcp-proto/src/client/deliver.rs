@@ -312,8 +312,11 @@ impl ClientEndpoint {
         let Some(ask) = self.requests.get(request) else { return };
         let is_repeat =
             matches!(ask, Ask::Submit { again: Some(_), .. } | Ask::Subscribe { again: true, .. });
-        if is_repeat && error.is_retryable() {
-            // The job is not lost because the runtime has no room for it at this moment.
+        let meets_its_copy = self.profile().refuses_copies_in_progress()
+            && error.known_code() == ErrorCode::InternalError
+            && self.requests.may_be_in_progress(request);
+        if is_repeat && error.is_retryable() || meets_its_copy {
+            // The job is not lost because the runtime has no room for it at this moment, or accepts it just now.
             self.requests.later(request, now.mono.after(self.submit_timeout()));
         } else {
             self.reject(now, request, RequestError::Refused(Box::new(error)));

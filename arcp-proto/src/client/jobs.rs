@@ -97,6 +97,9 @@ pub(super) struct Jobs {
     others: usize,
     /// Delegated jobs that are not handed on, so that nothing of theirs is held back.
     unwanted: BTreeSet<Box<str>>,
+    /// Jobs that were followed and are no more; what still comes of them has numbers of another stream where followers get
+    /// such.
+    foreign: BTreeSet<Box<str>>,
     next: u64,
 }
 
@@ -145,6 +148,26 @@ impl Jobs {
         if self.unwanted.len() < MAX_OTHERS {
             self.unwanted.insert(id.as_str().into());
         }
+    }
+
+    /// A subscription ended on this side.
+    pub(super) fn was_foreign(&mut self, id: &JobId) {
+        if self.foreign.len() < MAX_OTHERS {
+            self.foreign.insert(id.as_str().into());
+        }
+    }
+
+    /// Whether a job is, or was, followed and not this session's own.
+    pub(super) fn is_foreign(&self, id: &str) -> bool {
+        match self.live.get(id) {
+            Some(job) => job.submitted.is_none() && job.subscribed.is_some(),
+            None => self.foreign.contains(id),
+        }
+    }
+
+    /// Whether a job waits for its end since another session took the place of the one it was submitted in.
+    pub(super) fn is_reattached(&self, id: &str) -> bool {
+        self.live.get(id).is_some_and(|job| job.reattached && job.submitted.is_some())
     }
 
     /// Whether the application does not want to hear of this job, which may have `ended`.
@@ -209,6 +232,7 @@ impl Jobs {
     pub(super) fn start_over(&mut self) {
         self.live.retain(|_, job| !job.abandoned && !job.is_other);
         self.unwanted.clear();
+        self.foreign.clear();
         for job in self.live.values_mut() {
             job.reattached = true;
         }

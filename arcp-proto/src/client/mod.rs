@@ -12,6 +12,7 @@ mod receive;
 mod reconnect;
 mod requests;
 mod send;
+mod sequence;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use crate::client::numbers::Numbers;
 use crate::client::outgoing::{Mint, Outgoing};
 use crate::client::reconnect::Backoff;
 use crate::client::requests::Requests;
-use crate::client::session::{Phase, Session};
+use crate::client::session::{Next, Phase, Session};
 use crate::close::CloseCode;
 use crate::config::ClientConfig;
 use crate::entropy::Entropy;
@@ -311,7 +312,7 @@ impl ClientEndpoint {
                 }
             }
             // Nothing that still comes from a transport that was given up matters.
-            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing { .. } | Phase::Closed => {}
+            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing(_) | Phase::Closed => {}
         }
         self.settle(now);
     }
@@ -357,8 +358,9 @@ impl ClientEndpoint {
                 self.disconnected(now);
                 self.retry(now);
             }
-            Phase::Closing { at_once: true } => self.connect(),
-            Phase::Closing { at_once: false } => self.retry(now),
+            Phase::Closing(Next::Now) => self.connect(),
+            Phase::Closing(Next::AfterBackoff) => self.retry(now),
+            Phase::Closing(Next::At(until)) => self.phase = Phase::Waiting { until: *until },
             Phase::Waiting { .. } | Phase::Closed => {}
         }
         self.settle(now);
@@ -409,7 +411,7 @@ impl ClientEndpoint {
                 active.leaving.map(|at| (at, Timer::Goodbye)),
                 active.beat.map(|beat| (beat.deadline(), Timer::Heartbeat)),
             ],
-            Phase::Connecting | Phase::Closing { .. } | Phase::Closed => [None, None],
+            Phase::Connecting | Phase::Closing(_) | Phase::Closed => [None, None],
         };
         let answer = self.requests.next_deadline().map(|at| (at, Timer::Answer));
         let ack = self.ack_due.map(|at| (at, Timer::Ack));
@@ -426,7 +428,7 @@ impl ClientEndpoint {
                 active.leaving.is_some()
                     || self.numbers.is_within(self.config.untaken_events, self.config.untaken_bytes)
             }
-            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing { .. } | Phase::Closed => false,
+            Phase::Waiting { .. } | Phase::Connecting | Phase::Closing(_) | Phase::Closed => false,
         }
     }
 
@@ -463,7 +465,7 @@ impl ClientEndpoint {
             Phase::Greeting(_) => ClientState::Greeting,
             Phase::Active(active) if active.leaving.is_some() => ClientState::Closing,
             Phase::Active(_) => ClientState::Connected,
-            Phase::Closing { .. } => ClientState::Reconnecting,
+            Phase::Closing(_) => ClientState::Reconnecting,
             Phase::Closed => ClientState::Closed,
         }
     }

@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 
 use crate::client::ClientEndpoint;
-use crate::client::numbers::Arrival;
 use crate::client::outgoing::About;
 use crate::client::output::{ClientEvent, ClosedReason, Output, RequestId};
 use crate::client::requests::Kind;
@@ -31,28 +30,7 @@ impl ClientEndpoint {
             self.ignored += 1;
             return;
         }
-        let can_resume = session.token.is_some();
-        let is_numbered = match envelope.event_seq {
-            EventSeq::Absent => false,
-            EventSeq::Unusable => {
-                self.ignored += 1;
-                return;
-            }
-            EventSeq::Number(number) => {
-                match self.numbers.judge(number, can_resume) {
-                    Arrival::Repeat => {
-                        self.ignored += 1;
-                        return;
-                    }
-                    Arrival::Gap => return self.lose(now, CloseCode::Normal),
-                    Arrival::Lost { from, to } => self.event(ClientEvent::Gap { from, to }),
-                    Arrival::Next => {}
-                }
-                self.numbers.advance(number);
-                self.backoff.progress();
-                true
-            }
-        };
+        let Some(is_numbered) = self.track(now, envelope) else { return };
         let is_handed_on = match envelope.message_type.as_ref() {
             "job.event" => self.on_event(envelope, is_numbered, bytes),
             "job.result" => self.on_result(envelope, is_numbered, bytes),
@@ -143,8 +121,9 @@ impl ClientEndpoint {
             return self.on_result(envelope, is_numbered, bytes);
         };
         let refused = self.answered_request(envelope).or_else(|| {
-            // A number makes it part of a stream, which no rejection is (D-76).
-            if is_numbered { None } else { self.rejected_by_job_error(envelope, &error) }
+            // A number makes it part of a stream, which no rejection of most runtimes is (D-76).
+            let may_reject = envelope.event_seq == EventSeq::Absent || self.profile().rejects_like_an_end();
+            if may_reject { self.rejected_by_job_error(envelope, &error) } else { None }
         });
         match refused {
             Some(request) => {
@@ -156,12 +135,22 @@ impl ClientEndpoint {
         }
     }
 
-    /// The request that a `job.error` without number or correlation rejects, if it does not end its job.
+    /// The request that a `job.error` without correlation rejects, if it does not end its job.
     fn rejected_by_job_error(&self, envelope: &Envelope<'_>, error: &ErrorPayload) -> Option<RequestId> {
         let code = error.known_code();
         let job = error.job_id.as_ref().map(|job| job.as_str()).or(envelope.job_id.as_deref());
         let is_live = job.is_some_and(|job| self.jobs.find(job).is_some() || self.jobs.is_held(job));
         let of_job = &[Kind::Cancel, Kind::Subscribe];
+        if self.profile().rejects_like_an_end() {
+            let by_job = job.and_then(|job| self.requests.by_job(job, of_job));
+            return match code {
+                ErrorCode::JobNotFound | ErrorCode::PermissionDenied if by_job.is_some() => by_job,
+                ErrorCode::DuplicateKey => self.requests.only_one(&[Kind::Submit]),
+                // An id that nobody has heard of was made up for the rejection.
+                _ if !is_live => self.requests.only_one(&[Kind::Submit]),
+                _ => None,
+            };
+        }
         if !is_live {
             return self.guessed_request(envelope, OF_JOBS, of_job, job, Some(code));
         }
@@ -190,8 +179,8 @@ impl ClientEndpoint {
         job: Option<&str>,
         code: Option<ErrorCode>,
     ) -> Option<RequestId> {
-        // Our own runtime names what it answers, so what names nothing answers nothing.
-        if self.is_core() {
+        // What names nothing answers nothing where everything else is named.
+        if self.profile().names_what_it_answers() {
             return None;
         }
         if let Some(found) = job.and_then(|job| self.requests.by_job(job, by_job)) {

@@ -22,6 +22,11 @@ impl Backoff {
         self.attempts = self.attempts.saturating_add(1);
     }
 
+    /// The last attempt reached the peer and was only too early.
+    pub(super) const fn uncount(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+
     /// The peer did something useful.
     pub(super) const fn progress(&mut self) {
         self.attempts = 0;

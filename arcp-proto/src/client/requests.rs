@@ -326,6 +326,13 @@ impl Requests {
         }
     }
 
+    /// Whether an earlier copy of this submit may still be on its way, and not too many were sent.
+    pub(super) fn may_be_in_progress(&self, id: RequestId) -> bool {
+        self.open.get(&id).is_some_and(|request| {
+            request.ask.kind() == Kind::Submit && (2..REMEMBERED_IDS).contains(&request.ids.len())
+        })
+    }
+
     /// Whether the request was sent more than once, so that an earlier copy may have taken effect.
     pub(super) fn was_repeated(&self, id: RequestId) -> bool {
         self.open.get(&id).is_some_and(|request| request.ids.len() > 1)

@@ -13,12 +13,13 @@ use crate::client::output::{ClientEvent, ClosedReason, Connected, Output, Reques
 use crate::client::reconnect::Refusal;
 use crate::client::requests::{Ask, Subscription};
 use crate::close::CloseCode;
+use crate::error::ErrorCode;
 use crate::feature::{Feature, Features};
 use crate::heartbeat::Heartbeat;
 use crate::id::SessionId;
 use crate::secret::Secret;
 use crate::time::{Instant, Now};
-use crate::wire::peer::{PeerProfile, TransportKind};
+use crate::wire::peer::{CloseStyle, PeerProfile, TransportKind};
 use crate::wire::session::{Auth, ErrorPayload, Goodbye, Hello, ResumeRequest, Welcome};
 use crate::wire::{Envelope, truncated};
 
@@ -29,6 +30,11 @@ const MAX_REASON_BYTES: usize = 1_024;
 /// Seconds between heartbeats where the runtime names none, and the most that is believed.
 const HEARTBEAT_SECONDS: u64 = 30;
 const MAX_HEARTBEAT_SECONDS: u64 = 3_600;
+
+/// Between two tries of a resume that a runtime refuses until it notices the loss itself.
+const RESUME_SPACING: Duration = Duration::from_secs(2);
+/// What it may need for that beside two heartbeat intervals.
+const NOTICE: Duration = Duration::from_secs(5);
 
 /// Where the endpoint stands between transport and session.
 #[derive(Debug)]
@@ -41,10 +47,21 @@ pub(super) enum Phase {
     Greeting(Greeting),
     /// The session is open.
     Active(Active),
-    /// The driver was asked to close the transport, after which another is wanted, `at_once` or after the back-off.
-    Closing { at_once: bool },
+    /// The driver was asked to close the transport, after which another is wanted.
+    Closing(Next),
     /// The session is over.
     Closed,
+}
+
+/// When the next transport is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// At once.
+    Now,
+    /// After the back-off.
+    AfterBackoff,
+    /// Then.
+    At(Instant),
 }
 
 /// A hello without an answer.
@@ -74,6 +91,10 @@ pub(super) struct Session {
     pub(super) token: Option<Secret>,
     pub(super) features: Features,
     pub(super) profile: PeerProfile,
+    /// Seconds between heartbeats.
+    beat_seconds: u64,
+    /// Until when a refused resume is tried again, once one was refused.
+    resume_until: Option<Instant>,
 }
 
 impl Session {
@@ -84,7 +105,19 @@ impl Session {
             token: Some(state.resume_token.clone()),
             features: Features::NONE,
             profile: PeerProfile::Unknown,
+            beat_seconds: HEARTBEAT_SECONDS,
+            resume_until: None,
         }
+    }
+
+    /// When to try a refused resume again, if this runtime may accept it later (protocol §2.4).
+    fn resume_again(&mut self, now: Now, code: ErrorCode) -> Option<Instant> {
+        if !self.profile.may_resume_later(code) {
+            return None;
+        }
+        let patience = Duration::from_secs(2 * self.beat_seconds) + NOTICE;
+        let until = *self.resume_until.get_or_insert_with(|| now.mono.after(patience));
+        Some(now.mono.after(RESUME_SPACING)).filter(|at| *at <= until)
     }
 }
 
@@ -138,7 +171,7 @@ impl ClientEndpoint {
             },
             "session.error" | "job.error" => match ErrorPayload::read(&envelope.payload) {
                 Ok(error) if envelope.message_type == "session.error" || error.job_id.is_none() => {
-                    self.refused_hello(now, &greeting, error);
+                    self.refused_hello(now, &greeting, envelope, error);
                 }
                 _ => self.lose(now, CloseCode::Policy),
             },
@@ -146,16 +179,30 @@ impl ClientEndpoint {
         }
     }
 
-    fn refused_hello(&mut self, now: Now, greeting: &Greeting, error: ErrorPayload) {
+    fn refused_hello(&mut self, now: Now, greeting: &Greeting, envelope: &Envelope<'_>, error: ErrorPayload) {
         match Refusal::of(&error, greeting.is_resume) {
             Refusal::Retry => {
                 self.event(ClientEvent::RuntimeError(Box::new(error)));
                 self.lose(now, CloseCode::Normal);
             }
             Refusal::StartOver => {
-                self.session = None;
+                let again = self.session.as_mut().and_then(|session| {
+                    if session.profile == PeerProfile::Unknown {
+                        session.profile = PeerProfile::of_refusal(envelope);
+                    }
+                    session.resume_again(now, error.known_code())
+                });
                 self.lose(now, CloseCode::Normal);
-                self.phase = Phase::Closing { at_once: true };
+                match again {
+                    Some(at) => {
+                        self.backoff.uncount();
+                        self.phase = Phase::Closing(Next::At(at));
+                    }
+                    None => {
+                        self.session = None;
+                        self.phase = Phase::Closing(Next::Now);
+                    }
+                }
             }
             Refusal::Stop(reason) => {
                 self.outputs.push_back(Output::Close(CloseCode::Normal));
@@ -170,15 +217,19 @@ impl ClientEndpoint {
         let previous = self.session.take().filter(|session| greeting.is_resume && session.id == id);
         let resumed = previous.is_some();
         let features = welcome.features.intersection(self.config.features);
-        let profile = PeerProfile::of_welcome(envelope);
+        let profile = match (PeerProfile::of_welcome(envelope), &previous) {
+            (PeerProfile::Unknown, Some(session)) => session.profile,
+            (profile, _) => profile,
+        };
         // A runtime that continues a session without a new token goes on accepting the one it has just accepted.
         let token = welcome.resume_token.or_else(|| previous.and_then(|session| session.token));
-        let beat = features.has(Feature::Heartbeat).then(|| {
-            let seconds =
-                welcome.heartbeat_interval_sec.unwrap_or(HEARTBEAT_SECONDS).min(MAX_HEARTBEAT_SECONDS);
-            Heartbeat::new(Duration::from_secs(seconds), now.mono)
-        });
-        self.session = Some(Session { id: id.clone(), token, features, profile });
+        let beat_seconds =
+            welcome.heartbeat_interval_sec.unwrap_or(HEARTBEAT_SECONDS).min(MAX_HEARTBEAT_SECONDS);
+        let beat = features
+            .has(Feature::Heartbeat)
+            .then(|| Heartbeat::new(Duration::from_secs(beat_seconds), now.mono));
+        self.session =
+            Some(Session { id: id.clone(), token, features, profile, beat_seconds, resume_until: None });
         self.phase = Phase::Active(Active {
             transport: greeting.transport,
             beat,
@@ -260,7 +311,7 @@ impl ClientEndpoint {
     pub(super) fn lose(&mut self, now: Now, code: CloseCode) {
         self.outputs.push_back(Output::Close(code));
         self.disconnected(now);
-        self.phase = Phase::Closing { at_once: false };
+        self.phase = Phase::Closing(Next::AfterBackoff);
     }
 
     /// There is no connection any more.
@@ -293,6 +344,14 @@ impl ClientEndpoint {
         }
         self.ack_due = None;
         self.goodbye = Goodbye { reason: reason.map(|reason| truncated(&reason, MAX_REASON_BYTES).into()) };
+        match self.profile().close_style() {
+            CloseStyle::Bye => {
+                self.push_goodbye(now, "session.bye");
+                return self.left();
+            }
+            CloseStyle::CloseUnlessJobsLive if self.may_own_jobs() => return self.left(),
+            CloseStyle::Close | CloseStyle::CloseThenBye | CloseStyle::CloseUnlessJobsLive => {}
+        }
         self.push_goodbye(now, "session.close");
         let until = now.mono.after(self.config.close_timeout);
         if let Phase::Active(active) = &mut self.phase {
@@ -313,10 +372,17 @@ impl ClientEndpoint {
 
     /// No `session.closed` came. Runtimes that do not know `session.close` may know `session.bye`.
     pub(super) fn leave_rudely(&mut self, now: Now) {
-        if !self.is_core() {
+        if self.profile().close_style() == CloseStyle::CloseThenBye {
             self.push_goodbye(now, "session.bye");
         }
         self.left();
+    }
+
+    /// Whether jobs of this session may be unfinished. Of those of an earlier process nothing is known.
+    fn may_own_jobs(&self) -> bool {
+        self.config.resume.is_some()
+            || self.requests.has_submit()
+            || self.jobs.iter().any(|job| job.submitted.is_some() || job.is_other())
     }
 
     fn left(&mut self) {

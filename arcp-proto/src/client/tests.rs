@@ -5,6 +5,7 @@ mod hostile;
 mod leases;
 mod list;
 mod peer;
+mod profiles;
 mod replies;
 mod resume;
 mod stream;

@@ -1,0 +1,59 @@
+//! What the number of a frame means (protocol §4.2), which depends on who gave it (§12.3, `seq_check`).
+
+use crate::client::ClientEndpoint;
+use crate::client::numbers::Arrival;
+use crate::client::output::ClientEvent;
+use crate::close::CloseCode;
+use crate::time::Now;
+use crate::wire::peer::SeqCheck;
+use crate::wire::{Envelope, EventSeq};
+
+impl ClientEndpoint {
+    /// Judges a frame by its number. `Some` if it is to be handed on, and whether its number counts; `None` if it is
+    /// dropped, or the connection given up because of it.
+    pub(super) fn track(&mut self, now: Now, envelope: &Envelope<'_>) -> Option<bool> {
+        let number = match envelope.event_seq {
+            EventSeq::Absent => return Some(false),
+            EventSeq::Unusable => {
+                self.ignored += 1;
+                return None;
+            }
+            EventSeq::Number(number) => number,
+        };
+        let check = self.profile().seq_check();
+        let can_resume = self.session.as_ref().is_some_and(|session| session.token.is_some());
+        match check {
+            SeqCheck::StrictForOwnJobs if self.is_of_another_stream(envelope, number) => return Some(false),
+            // Frames of one job may share a stream with numbers that are not sent.
+            SeqCheck::Off if number <= self.numbers.last() => return Some(false),
+            SeqCheck::Off => {}
+            SeqCheck::Strict | SeqCheck::StrictForOwnJobs | SeqCheck::Report => {
+                match self.numbers.judge(number, can_resume && check != SeqCheck::Report) {
+                    Arrival::Repeat => {
+                        self.ignored += 1;
+                        return None;
+                    }
+                    Arrival::Gap => {
+                        self.lose(now, CloseCode::Normal);
+                        return None;
+                    }
+                    Arrival::Lost { from, to } => self.event(ClientEvent::Gap { from, to }),
+                    Arrival::Next => {}
+                }
+            }
+        }
+        self.numbers.advance(number);
+        self.backoff.progress();
+        Some(true)
+    }
+
+    /// Whether the number belongs to the stream of another session: that of a followed job, or a terminal that was kept
+    /// from then, and is sent again for a job that was submitted again.
+    fn is_of_another_stream(&self, envelope: &Envelope<'_>, number: u64) -> bool {
+        let in_payload = || envelope.payload.id("job_id").ok().flatten();
+        let Some(job) = envelope.job_id.clone().or_else(in_payload) else { return false };
+        let is_end = matches!(envelope.message_type.as_ref(), "job.result" | "job.error");
+        self.jobs.is_foreign(&job)
+            || is_end && number != self.numbers.last() + 1 && self.jobs.is_reattached(&job)
+    }
+}
