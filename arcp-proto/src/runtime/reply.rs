@@ -139,7 +139,7 @@ impl RuntimeEndpoint {
                     agent: Some(job.agent.to_string()),
                     lease: Some(job.lease.to_json()),
                     lease_constraints: job.lease.constraints_json(),
-                    budget: budget.clone().filter(|_| profile.shows_budget()),
+                    budget: budget.clone(),
                     parent_job_id: parent_id(job),
                     trace_id: Some(job.trace_id.to_string()),
                     subscribed_from: Some(*subscribed_from),
@@ -147,7 +147,7 @@ impl RuntimeEndpoint {
                     history_from: *history_from,
                 };
                 let head = (job.key, job.trace_id);
-                let payload = object_text(|out| payload.write(out));
+                let payload = object_text(|out| profile.subscribed(payload).write(out));
                 Some(smallvec![self.frame(session, "job.subscribed", Some(head), &payload)])
             }
             Reply::Refused(refusal) => Some(self.render_refusal(session, Some(request_id), refusal)),
@@ -369,13 +369,12 @@ impl RuntimeEndpoint {
 
 /// The payload of `job.accepted`, the same whenever it is sent but for the request it answers.
 fn accepted_payload(job: &Job, request_id: Option<&str>, profile: PeerProfile) -> String {
-    let request_id = request_id.filter(|_| profile.names_submit());
     let accepted = Accepted {
         job_id: JobId::new(&job.key.to_string()),
         agent: Some(job.agent.to_string()),
-        lease: profile.shows_lease().then(|| job.lease.to_json()),
+        lease: Some(job.lease.to_json()),
         lease_constraints: job.lease.constraints_json(),
-        budget: job.lease.budget_json().filter(|_| profile.shows_budget()),
+        budget: job.lease.budget_json(),
         accepted_at: Some(job.accepted_at),
         trace_id: Some(job.trace_id.to_string()),
         request_id: request_id.map(ToString::to_string),
@@ -383,7 +382,7 @@ fn accepted_payload(job: &Job, request_id: Option<&str>, profile: PeerProfile) -
         parent_job_id: parent_id(job),
         delegate_id: job.parentage.map(|parentage| parentage.delegation.to_string()),
     };
-    object_text(|out| accepted.write(out))
+    object_text(|out| profile.accepted(accepted).write(out))
 }
 
 fn parent_id(job: &Job) -> Option<JobId> {

@@ -59,7 +59,7 @@ fn with(profile: PeerProfile) -> World {
 }
 
 fn configured(profile: PeerProfile, config: ClientConfig) -> World {
-    let mut world = World::with(config, Features::CLIENT);
+    let mut world = World::with(config, Features::SUPPORTED);
     world.open();
     world.feed(&welcome(profile));
     assert_eq!(world.client.profile(), profile);
@@ -217,7 +217,7 @@ fn a_runtime_of_an_earlier_process_is_recognised_by_its_refusal() {
     let state = with_job(PeerProfile::Python113).client.resume_state();
     let mut config = ClientConfig::new("tk");
     config.resume = state;
-    let mut world = World::with(config, Features::CLIENT);
+    let mut world = World::with(config, Features::SUPPORTED);
     world.open();
     world.feed(&bad_resume(PeerProfile::Python113));
     assert_eq!(world.client.state(), ClientState::Waiting);
@@ -518,7 +518,7 @@ fn names_a_runtime_cannot_read_are_not_sent() {
 fn requests_fit_what_the_runtime_reads() {
     for transport in [TransportKind::WebSocket, TransportKind::Lines] {
         for profile in PROFILES {
-            let mut world = World::with(ClientConfig::new("tk"), Features::CLIENT);
+            let mut world = World::with(ClientConfig::new("tk"), Features::SUPPORTED);
             world.transport = transport;
             world.open();
             world.feed(&welcome(profile));

@@ -316,3 +316,31 @@ fn lines_are_short_towards_readers_that_stop_there() {
         assert_eq!(limit, profile.frame_limit(TransportKind::Lines), "{name}");
     }
 }
+
+#[test]
+fn the_older_dialect_is_refused_by_name() {
+    let vectors = include_str!("../../../../tests/vectors/envelopes.jsonl");
+    let mut judged = 0;
+    for line in vectors.lines() {
+        let vector: Value = serde_json::from_str(line).expect("each line is a vector");
+        let is_older = vector["dialect"].as_str().is_some_and(|dialect| dialect.starts_with("rfc0001"));
+        if !is_older || vector["direction"] == "r2c" {
+            continue;
+        }
+        let name = &vector["name"];
+        let mut world = World::new();
+        let connection = world.open();
+        world.send_bytes(connection, vector["envelope"].to_string().as_bytes());
+        let error = world.one(connection);
+        assert_eq!(error["type"], "session.error", "{name}");
+        assert!(world.closed.contains_key(&connection), "{name}: D-94");
+        if vector["type"] == "session.open" {
+            assert_eq!(
+                (code(&error), &error["payload"]["details"]),
+                ("INVALID_REQUEST", &json!({"dialect": "rfc-0001"}))
+            );
+            judged += 1;
+        }
+    }
+    assert_eq!(judged, 2);
+}

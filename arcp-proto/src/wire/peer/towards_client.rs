@@ -1,6 +1,7 @@
 //! What a runtime does differently towards this client (protocol §12.3, first table).
 
 use super::{FRAME, PeerProfile, SHORT_FRAME, TransportKind};
+use crate::wire::job::{Accepted, Subscribed};
 
 /// Under which names a `job.result` shows its inline value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,21 +103,42 @@ impl PeerProfile {
 
     /// Whether `budget` is shown in `job.accepted` and `job.subscribed`. Some readers want something else there than
     /// numbers.
-    #[must_use]
-    pub const fn shows_budget(self) -> bool {
+    const fn shows_budget(self) -> bool {
         !matches!(self, Self::Python113 | Self::PythonNewer)
     }
 
     /// Whether `lease` is shown in `job.accepted`.
-    #[must_use]
-    pub const fn shows_lease(self) -> bool {
+    const fn shows_lease(self) -> bool {
         !matches!(self, Self::Ruby)
     }
 
     /// Whether `job.accepted` names the submit it answers.
-    #[must_use]
-    pub const fn names_submit(self) -> bool {
+    const fn names_submit(self) -> bool {
         !matches!(self, Self::TypeScript)
+    }
+
+    /// What it is shown of a `job.accepted`.
+    #[must_use]
+    pub(crate) fn accepted(self, mut accepted: Accepted) -> Accepted {
+        if !self.shows_budget() {
+            accepted.budget = None;
+        }
+        if !self.shows_lease() {
+            accepted.lease = None;
+        }
+        if !self.names_submit() {
+            (accepted.request_id, accepted.reply_to) = (None, None);
+        }
+        accepted
+    }
+
+    /// What it is shown of a `job.subscribed`.
+    #[must_use]
+    pub(crate) fn subscribed(self, mut subscribed: Subscribed) -> Subscribed {
+        if !self.shows_budget() {
+            subscribed.budget = None;
+        }
+        subscribed
     }
 
     /// Whether it is sent the `job.accepted` of a delegated job. Clients that pair by order would take it for the answer
