@@ -24,6 +24,7 @@ mod recovery;
 mod resume;
 mod retention;
 mod sessions;
+mod sights;
 mod subscribe;
 mod vectors;
 

@@ -124,3 +124,29 @@ async fn a_job_is_part_of_the_trace_it_is_given() {
     assert_eq!((&accepted["trace_id"], &accepted["lease"]), (&json!(trace), &json!({})));
     assert_eq!((&accepted["budget"], &accepted["lease_constraints"]), (&Value::Null, &Value::Null));
 }
+
+#[tokio::test]
+async fn an_observer_sees_everybodys_jobs_and_cancels_none() {
+    let mut serve = arcp(&["serve", "--listen", "127.0.0.1:0", "--observer", "bob"]);
+    serve.env("ARCP_TOKENS", format!("{CANARY}=alice other-token=bob third-token=carol"));
+    let runtime = Runtime::of(serve).await;
+    let submitted = ran(runtime.submit(&["count", "--json", "--input", r#"{"to":3}"#])).await;
+    let job = submitted.of_type("accepted")[0]["job_id"].as_str().unwrap().to_owned();
+    let run_as = |token: &str, command: &str, arguments: &[&str]| {
+        let mut command = client(&runtime.url, command, arguments);
+        command.env("ARCP_TOKEN", token);
+        ran(command)
+    };
+    let listed = run_as("other-token", "ls", &["--json"]).await.objects();
+    assert_eq!(
+        (listed.len(), &listed[0]["job_id"], &listed[0]["last_event_seq"]),
+        (1, &json!(job), &json!(4))
+    );
+    let told = run_as("other-token", "tail", &[&job, "--history", "--json"]).await;
+    assert_eq!((told.code, &told.of_type("result")[0]["result"]), (0, &json!(3)), "{told:?}");
+    let refused = run_as("other-token", "cancel", &[&job]).await;
+    assert!(refused.complaint().starts_with("PERMISSION_DENIED: "), "{refused:?}");
+    assert!(run_as("third-token", "ls", &["--json"]).await.out.is_empty());
+    let refused = run_as("third-token", "tail", &[&job]).await;
+    assert!(refused.complaint().starts_with("JOB_NOT_FOUND: "), "{refused:?}");
+}

@@ -95,6 +95,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, requires = "jwt_key_file")]
     pub(crate) jwt_leeway: Option<Duration>,
 
+    /// Let PRINCIPAL list and follow the jobs of everybody, not cancel them. May be given many times.
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) observer: Vec<String>,
+
     /// Also answer to clients that call this machine by this name or address, besides localhost. May be given many times.
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<String>,

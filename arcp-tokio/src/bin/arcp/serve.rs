@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arcp_driver::jwt::Jwt;
 use arcp_driver::listen::{ListenOptions, ServeError};
-use arcp_driver::{JobContext, Runtime};
+use arcp_driver::{JobContext, Runtime, Sight};
 use arcp_tokio::Server;
 
 use crate::agents::{self, Observer, Stage};
@@ -32,6 +32,7 @@ pub(crate) struct Plan {
     place: Place,
     grants: Vec<Grant>,
     jwt: Option<Jwt>,
+    observers: Vec<String>,
     quiet: bool,
 }
 
@@ -66,7 +67,7 @@ impl Plan {
                 beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
             }
         };
-        Ok(Self { place, grants, jwt, quiet: arguments.quiet })
+        Ok(Self { place, grants, jwt, observers: arguments.observer, quiet: arguments.quiet })
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
@@ -78,6 +79,12 @@ impl Plan {
         }
         if let Some(jwt) = self.jwt {
             builder = builder.verifier(jwt);
+        }
+        if !self.observers.is_empty() {
+            let observers = self.observers;
+            let sees = move |viewer: &str| observers.iter().any(|observer| observer == viewer);
+            builder =
+                builder.observe(move |viewer, _| if sees(viewer) { Sight::Follow } else { Sight::Nothing });
         }
         let builder = agents::add(builder, &observer(self.quiet));
         let runtime = builder.build().map_err(Failure::usage)?;
