@@ -135,6 +135,9 @@ pub struct Limits {
     pub failed_token_delay: Duration,
     /// Sessions of one principal. Default 100.
     pub sessions: usize,
+    /// How long a connected session must have sent nothing but heartbeats, and have had no live job, before it gives way to
+    /// a new one of its principal that would be too many. Default 1 h.
+    pub idle_session: Duration,
     /// Unfinished jobs of one principal. Default 1 000.
     pub jobs: usize,
     /// Running jobs of one principal; more wait in `pending`. Default 50.
@@ -189,6 +192,7 @@ impl Default for Limits {
             failed_tokens_per_minute: 10,
             failed_token_delay: Duration::from_secs(2),
             sessions: 100,
+            idle_session: Duration::from_secs(3_600),
             jobs: 1_000,
             running_jobs: 50,
             subscriptions: 1_000,
@@ -270,5 +274,53 @@ impl ClientConfig {
             untaken_events: 65_536,
             untaken_bytes: 16 * MIB,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_published_ones() {
+        let seconds = Duration::from_secs;
+        let RuntimeConfig { heartbeat_interval, resume_window, cancel_grace, retention, limits, .. } =
+            RuntimeConfig::default();
+        assert_eq!([heartbeat_interval, resume_window, cancel_grace], [30, 600, 30].map(seconds));
+        assert_eq!(retention, seconds(24 * 60 * 60));
+        assert_eq!([limits.hello_timeout, limits.welcome_timeout], [5, 10].map(seconds));
+        assert_eq!([limits.partial_frame, limits.write_stall], [30, 60].map(seconds));
+        assert_eq!([limits.failed_token_delay, limits.idle_session], [2, 3_600].map(seconds));
+        assert_eq!([limits.bytes_before_welcome, limits.unauthenticated], [64 << 10, 1_024]);
+        assert_eq!([limits.malformed_per_minute, limits.pings_per_second], [32, 10]);
+        assert_eq!([limits.control_queue, limits.remembered_requests], [256, 4_096]);
+        assert_eq!((limits.window_events, limits.window_bytes), (4_096, 2 << 20));
+        let kept = [limits.replay_events, limits.replay_bytes, limits.replay_chunk_bytes];
+        assert_eq!(kept, [65_536, 16 << 20, 32 << 20]);
+        assert_eq!(kept, [limits.log_events, limits.log_bytes, limits.log_chunk_bytes]);
+        assert_eq!([limits.lag, limits.pending_bytes], [1_000, 16 << 20]);
+        assert_eq!([limits.result_bytes, crate::chunk::MAX_RESULT_BYTES], [256 << 20; 2]);
+        assert_eq!([limits.hellos_per_second, limits.hello_burst], [10, 100]);
+        assert_eq!([limits.address_hellos_per_second, limits.address_hello_burst], [50, 500]);
+        assert_eq!(limits.failed_tokens_per_minute, 10);
+        assert_eq!([limits.sessions, limits.jobs, limits.running_jobs], [100, 1_000, 50]);
+        assert_eq!([limits.subscriptions, limits.subscribers], [1_000, 256]);
+        assert_eq!([limits.idempotency_keys, limits.tombstones], [100_000, 10_000]);
+        assert_eq!(limits.buffered_bytes, 64 << 20);
+        assert_eq!((limits.delegation_depth, limits.children), (8, 64));
+    }
+
+    #[test]
+    fn a_clients_defaults_are_the_published_ones() {
+        let config = ClientConfig::new("token");
+        assert_eq!(config.welcome_timeout, Duration::from_secs(10));
+        assert_eq!(config.request_timeout, Duration::from_secs(10));
+        assert_eq!(config.submit_timeout, Duration::from_secs(30));
+        assert_eq!(config.close_timeout, Duration::from_secs(1));
+        assert_eq!(
+            (config.backoff_min, config.backoff_max),
+            (Duration::from_millis(200), Duration::from_secs(30))
+        );
+        assert_eq!(config.ack_interval, Duration::from_millis(250));
     }
 }

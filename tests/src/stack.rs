@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use arcp_driver::connect::{ATTEMPT_TIMEOUT, Connect, Opening, attempt_timed_out};
-use arcp_driver::listen::ServeError;
+use arcp_driver::listen::{ListenOptions, ServeError};
 use arcp_driver::transport::Transport;
 use arcp_driver::url::Endpoint;
 use arcp_driver::websocket::{self, CLOSE_WAIT, ConnectError, WebSocketLimits};
@@ -26,9 +26,10 @@ pub trait Stack: 'static {
     fn run<T>(scenario: impl Future<Output = T>) -> T;
 
     /// Serves a runtime on this address.
-    async fn serve_on(
+    async fn serve_with(
         runtime: Runtime,
         address: SocketAddr,
+        options: ListenOptions,
     ) -> Result<(Self::Serving, SocketAddr), ServeError>;
 
     /// Ends it.
@@ -48,6 +49,14 @@ pub trait Stack: 'static {
 
     /// Runs a future.
     fn spawn(future: impl Future<Output = ()> + Send + 'static);
+
+    /// Serves a runtime on this address as everybody would.
+    async fn serve_on(
+        runtime: Runtime,
+        address: SocketAddr,
+    ) -> Result<(Self::Serving, SocketAddr), ServeError> {
+        Self::serve_with(runtime, address, ListenOptions::default()).await
+    }
 
     /// Serves a runtime on a free port.
     async fn serve(runtime: Runtime) -> (Self::Serving, SocketAddr) {
@@ -88,11 +97,12 @@ impl Stack for Tokio {
         runtime.block_on(async { tokio::time::timeout(PATIENCE, scenario).await.expect("took too long") })
     }
 
-    async fn serve_on(
+    async fn serve_with(
         runtime: Runtime,
         address: SocketAddr,
+        options: ListenOptions,
     ) -> Result<(Self::Serving, SocketAddr), ServeError> {
-        let server = arcp_tokio::Server::bind(address).await?;
+        let server = arcp_tokio::Server::bind_with(address, options).await?;
         let address = server.local_addr();
         Ok((server.start(runtime), address))
     }
@@ -150,11 +160,12 @@ impl Stack for AsyncStd {
         })
     }
 
-    async fn serve_on(
+    async fn serve_with(
         runtime: Runtime,
         address: SocketAddr,
+        options: ListenOptions,
     ) -> Result<(Self::Serving, SocketAddr), ServeError> {
-        let server = arcp_async_std::Server::bind(address).await?;
+        let server = arcp_async_std::Server::bind_with(address, options).await?;
         let address = server.local_addr();
         Ok((server.start(runtime), address))
     }

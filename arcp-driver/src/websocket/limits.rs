@@ -66,3 +66,23 @@ impl Default for ConnectOptions {
 
 /// What may lie unsent beyond the write buffer. A frame and the pongs to a peer that pings and does not read.
 const MAX_UNSENT: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_published_ones_and_not_the_engines() {
+        let (runtime, client) = (WebSocketLimits::runtime(), WebSocketLimits::client());
+        assert_eq!((runtime.message, client.message), (1 << 20, 2 << 20));
+        assert_eq!(
+            (runtime.first_message, runtime.fragments, runtime.read_buffer),
+            (64 << 10, 1_024, 4 << 10)
+        );
+        let config = runtime.config();
+        assert_eq!((config.max_message_size, config.max_frame_size), (Some(64 << 10), Some(64 << 10)));
+        assert_eq!((config.read_buffer_size, config.write_buffer_size), (4 << 10, 32 << 10));
+        assert_eq!(config.max_write_buffer_size, (32 << 10) + (1 << 20));
+        assert_eq!([crate::lines::RUNTIME_LINE_LIMIT, crate::lines::CLIENT_LINE_LIMIT], [1 << 20, 2 << 20]);
+    }
+}

@@ -222,6 +222,7 @@ impl RuntimeEndpoint {
     ) {
         let Some(state) = self.sessions.get_mut(session) else { return };
         state.attached = Some(connection);
+        state.active_at = self.now.mono;
         let epoch = state.epoch;
         let record = state.record();
         if let Some(connection) = self.connections.get_mut(connection) {

@@ -129,7 +129,13 @@ impl RuntimeEndpoint {
             job_id: envelope.job_id.as_deref().map(str::to_owned),
             trace_id: envelope.trace_id.as_deref().map(str::to_owned),
         };
-        match Inbound::of(&envelope.message_type) {
+        let inbound = Inbound::of(&envelope.message_type);
+        if !matches!(inbound, Inbound::Ping | Inbound::Pong)
+            && let Some(session) = self.sessions.get_mut(session)
+        {
+            session.active_at = self.now.mono;
+        }
+        match inbound {
             Inbound::Ping => self.receive_ping(&request, &envelope),
             Inbound::Pong => {}
             Inbound::Ack => self.receive_ack(&request, &envelope),

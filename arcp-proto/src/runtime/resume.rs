@@ -10,9 +10,9 @@ use crate::id::SessionKey;
 use crate::runtime::connection::{Greeting, Phase};
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Reply;
-use crate::runtime::session::Following;
+use crate::runtime::session::{Following, Session};
 use crate::runtime::store::{Command, Record, Trim};
-use crate::runtime::{ConnectionId, RuntimeEndpoint, RuntimeEvent, SessionHandle, Timer};
+use crate::runtime::{ConnectionId, JobHandle, RuntimeEndpoint, RuntimeEvent, SessionHandle, Timer};
 use crate::secret::Secret;
 use crate::wire::session::ResumeRequest;
 
@@ -240,29 +240,41 @@ impl RuntimeEndpoint {
         self.principals.leave(principal, &self.config.limits, self.now.mono);
     }
 
-    /// Whether the principal may have one more session, if need be by letting go of a detached one that owns nothing
-    /// unfinished.
+    /// Whether the principal may have one more session, if need be by letting go of one that owns nothing unfinished: a
+    /// detached one, or else a connected one that has been idle for long.
     pub(super) fn has_room_for_session(&mut self, principal: PrincipalHandle) -> bool {
         let sessions = self.principals.at(principal).sessions.clone();
         if sessions.len() < self.config.limits.sessions {
             return true;
         }
-        let idle = sessions.into_iter().find(|handle| {
-            self.sessions.get(*handle).is_some_and(|session| {
-                session.attached.is_none()
-                    && !session
-                        .owned
-                        .iter()
-                        .any(|job| self.jobs.get(*job).is_some_and(|job| !job.state.is_final()))
-            })
-        });
-        match idle {
-            Some(idle) => {
-                self.end_session(idle);
-                true
-            }
-            None => false,
+        let detached = |session: &Session| session.attached.is_none();
+        if let Some(detached) =
+            sessions.iter().find(|handle| self.has_no_live_job(**handle).is_some_and(detached))
+        {
+            self.end_session(*detached);
+            return true;
         }
+        let idle = sessions.into_iter().filter_map(|handle| {
+            let session = self.has_no_live_job(handle)?;
+            session.follows.is_empty().then_some((session.active_at, handle))
+        });
+        let Some((_, handle)) = idle
+            .min()
+            .filter(|(active_at, _)| active_at.after(self.config.limits.idle_session) <= self.now.mono)
+        else {
+            return false;
+        };
+        if let Some(connection) = self.sessions.get(handle).and_then(|session| session.attached) {
+            let error = WireError::limit(Limit::Sessions, "the session was idle and gave way to another one");
+            self.fail(connection, &error, CloseCode::Policy);
+        }
+        self.end_session(handle);
+        true
+    }
+
+    fn has_no_live_job(&self, handle: SessionHandle) -> Option<&Session> {
+        let is_live = |job: &JobHandle| self.jobs.get(*job).is_some_and(|job| !job.state.is_final());
+        self.sessions.get(handle).filter(|session| !session.owned.iter().any(is_live))
     }
 
     pub(super) fn arm_letting_go(&mut self, session: SessionHandle) {

@@ -109,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) dead_since: Option<UnixTime>,
     pub(crate) attached: Option<ConnectionId>,
     pub(crate) detached_at: Instant,
+    /// When it last sent anything but heartbeats.
+    pub(crate) active_at: Instant,
     pub(crate) window: SendWindow,
     pub(crate) retention: Retention,
     pub(crate) acked: u64,
@@ -157,6 +159,7 @@ impl Session {
             dead_since: record.dead_since,
             attached: None,
             detached_at: now,
+            active_at: now,
             window: SendWindow::new(last),
             acked: retention.floor(),
             sent: last,

@@ -162,6 +162,66 @@ fn sixty_four_kib_may_come_before_the_welcome() {
     }
 }
 
+/// What is answered to one request with a member of this many bytes.
+fn answer_to(message_type: &str, member: &str, bytes: usize) -> Value {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let mut payload = json!({"agent": "a", "nonce": "n"});
+    payload[member] = "x".repeat(bytes).into();
+    world.ask(a, "m", message_type, payload)
+}
+
+#[test]
+fn texts_have_their_longest() {
+    for (message_type, member, longest, good) in [
+        ("job.submit", "idempotency_key", 256, "job.accepted"),
+        ("job.submit", "agent", 128, "AGENT_NOT_AVAILABLE"),
+        ("session.ping", "nonce", 128, "session.pong"),
+        ("job.cancel", "job_id", 128, "JOB_NOT_FOUND"),
+        ("job.subscribe", "job_id", 128, "JOB_NOT_FOUND"),
+    ] {
+        let answer = answer_to(message_type, member, longest);
+        assert!(answer["type"] == good || code(&answer) == good, "{member}: {answer}");
+        let refused = answer_to(message_type, member, longest + 1);
+        assert_eq!(code(&refused), "INVALID_REQUEST", "{member}: {refused}");
+    }
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    for (bytes, good) in [(128, true), (129, false)] {
+        let answer = world.ask(a, &"i".repeat(bytes), "session.ping", json!({"nonce": "n"}));
+        assert_eq!(answer["type"] == "session.pong", good, "an id of {bytes} bytes");
+        let answer = world.ask(a, "m", &"t".repeat(bytes), json!({}));
+        let is_named = answer["payload"]["details"]["type"].is_string();
+        assert_eq!(is_named, good, "a type of {bytes} bytes is unknown, or none: {answer}");
+    }
+    for (seconds, good) in [(31_536_000_u64, true), (31_536_001, false), (0, false)] {
+        let submit = json!({"agent": "a", "max_runtime_sec": seconds});
+        let answer = world.ask(a, &std::format!("r{seconds}"), "job.submit", submit);
+        assert_eq!(answer["type"] == "job.accepted", good, "{answer}");
+    }
+}
+
+#[test]
+fn tokens_have_their_longest() {
+    for (bytes, is_judged) in [(8_192, true), (8_193, false)] {
+        let mut world = World::new();
+        let a = world.open();
+        world.send(a, "m", "session.hello", hello(&"x".repeat(bytes), ALL));
+        let refused = world.one(a);
+        assert_eq!(code(&refused), "UNAUTHENTICATED");
+        assert_eq!(
+            refused["payload"]["message"] == "the bearer token was not accepted",
+            is_judged,
+            "{refused}"
+        );
+    }
+    for (bytes, refusal) in [(256, "UNAUTHENTICATED"), (257, "INVALID_REQUEST")] {
+        let mut world = World::new();
+        let (_, frames) = world.resume_with(&"x".repeat(bytes).into(), ALL);
+        assert_eq!(code(&frames[0]), refusal);
+    }
+}
+
 #[test]
 fn the_newest_unauthenticated_connection_is_refused() {
     let mut world = limited(|limits| limits.unauthenticated = 2);
@@ -381,6 +441,38 @@ fn a_principal_has_so_many_sessions_of_which_an_idle_detached_one_gives_way() {
     assert!(!refused(&mut world), "one that owns nothing gives way");
     let (_, frames) = world.resume(&second, 0, ALL);
     assert_eq!(code(&frames[0]), "RESUME_WINDOW_EXPIRED");
+}
+
+#[test]
+fn a_session_that_only_beats_gives_way_after_an_hour() {
+    let mut world = limited(|limits| limits.sessions = 3);
+    let features = ALL.without(Feature::Heartbeat);
+    let (working, _) = world.session(features);
+    world.submit(working, "m1");
+    let (idle, welcome) = world.session(features);
+    world.wait(millis(1));
+    let (talking, _) = world.session(features);
+    let refused = |world: &mut World| {
+        let newest = world.open();
+        world.send(newest, "m", "session.hello", hello("good", features));
+        let frames = world.take(newest);
+        (limit(frames.last().unwrap()) == "sessions")
+            .then(|| assert!(world.closed.contains_key(&newest)))
+            .is_some()
+    };
+    world.wait(Duration::from_secs(3_599) + millis(998));
+    world.send(idle, "p", "session.ping", json!({"nonce": "n"}));
+    world.send(talking, "a", "session.ack", json!({"last_processed_seq": 0}));
+    assert!(refused(&mut world));
+    world.take(idle);
+    world.wait(millis(1));
+    assert!(!refused(&mut world), "heartbeats are nothing");
+    let told = world.one(idle);
+    assert_eq!((code(&told), limit(&told)), ("INTERNAL_ERROR", "sessions"));
+    assert!(world.closed.contains_key(&idle) && !world.closed.contains_key(&working));
+    assert!(refused(&mut world), "the others have something to do, or said something");
+    let answer = world.resume(&welcome, 0, features).1;
+    assert_eq!(code(&answer[0]), "RESUME_WINDOW_EXPIRED");
 }
 
 #[test]
