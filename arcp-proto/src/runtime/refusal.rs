@@ -13,6 +13,7 @@ use crate::runtime::inbound::Request;
 use crate::runtime::log::Position;
 use crate::runtime::reply::Pending;
 use crate::runtime::requests::Reply;
+use crate::runtime::session::Follow;
 use crate::runtime::{ConnectionId, RuntimeEndpoint, RuntimeEvent, SessionHandle};
 use crate::trace::TraceId;
 use crate::wire::peer::{Rejected, Rejection};
@@ -190,12 +191,16 @@ impl RuntimeEndpoint {
         self.error_frame(session, &payload, job_id)
     }
 
-    /// Whether an error could be taken for nothing but the answer to `request_id`: no job of the session is unfinished,
-    /// no other request of it open.
+    /// Whether an error could be taken for nothing but the answer to `request_id`: no job of the session is unfinished as
+    /// far as its client knows, no other request of it open.
     fn is_idle(&self, session: SessionHandle, request_id: Option<&str>) -> bool {
         let Some(session) = self.sessions.get(session) else { return true };
         let connection = session.attached.and_then(|connection| self.connections.get(connection));
+        let submitted_here = |follow: &Follow| !follow.subscription;
+        // An error would overtake the end of a job that is numbered and not sent.
         session.owned.is_empty()
+            && !session.follows.values().any(submitted_here)
+            && session.unsent() == 0
             && connection.is_none_or(|connection| connection.replies.len() == 0)
             && !session
                 .requests

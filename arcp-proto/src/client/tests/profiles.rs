@@ -1,5 +1,9 @@
 //! What differs towards each known runtime (protocol §12.3, second table).
 
+mod leases;
+mod numbers;
+mod rejections;
+
 use core::time::Duration;
 use std::format;
 use std::string::{String, ToString};
@@ -9,10 +13,9 @@ use serde_json::{Value, json};
 
 use super::peer::{JOB, SESSION, World, job};
 use crate::client::{ClientEvent, RequestError};
-use crate::client::{ClientState, GrantedLease, Submission, Subscription};
+use crate::client::{ClientState, Submission, Subscription};
 use crate::config::ClientConfig;
 use crate::feature::{Feature, Features};
-use crate::lease::LeaseRequest;
 use crate::wire::RawJson;
 use crate::wire::peer::{PeerProfile, TransportKind};
 
@@ -82,6 +85,14 @@ fn sent(world: &mut World) -> Vec<String> {
     let types = types.collect();
     world.sent.clear();
     types
+}
+
+/// Why the first refused request was.
+fn rejected(world: &World) -> Option<&RequestError> {
+    world.events.iter().find_map(|event| match event {
+        ClientEvent::Rejected { error, .. } => Some(error),
+        _ => None,
+    })
 }
 
 #[test]
@@ -237,269 +248,6 @@ fn a_token_that_stays_the_same_is_used_again() {
 }
 
 #[test]
-fn what_a_gap_leads_to() {
-    for profile in PROFILES {
-        let mut world = with_job(profile);
-        world.log(JOB, 1, 1);
-        world.log(JOB, 4, 2);
-        let told = world.told();
-        let event = |number: u64| format!("event {JOB} {number} log");
-        match profile {
-            PeerProfile::Go => assert_eq!(told, [event(1), "gap 2..=3".to_string(), event(4)]),
-            PeerProfile::Ruby => assert_eq!(told, [event(1), event(4)]),
-            _ => assert_eq!(told, [event(1), "disconnected".to_string()], "{profile:?}"),
-        }
-    }
-}
-
-#[test]
-fn numbers_that_mean_nothing_drop_nothing() {
-    let mut world = with_job(PeerProfile::Ruby);
-    let event = |world: &mut World, seq: u64| {
-        world.say_of(JOB, "job.event", Some(seq), json!({"kind": "log", "body": {"message": "x"}}));
-    };
-    event(&mut world, 3);
-    event(&mut world, 1);
-    world.say_of(JOB, "job.result", None, json!({"job_id": JOB, "final_status": "success", "result": 1}));
-    let told = world.told();
-    assert_eq!(
-        told,
-        [format!("event {JOB} 3 log"), format!("event {JOB} - log"), format!("ended {JOB} - success")]
-    );
-    assert_eq!(world.reopen()["payload"]["last_event_seq"], 3);
-}
-
-#[test]
-fn followed_jobs_of_a_python_runtime_have_numbers_of_another_stream() {
-    for profile in [PeerProfile::Python113, PeerProfile::PythonNewer] {
-        let mut world = with_job(profile);
-        world.log(JOB, 1, 1);
-        world.client.subscribe(world.now, &job(OTHER), Subscription::History).unwrap();
-        world.drain();
-        let subscribe = world.sent.pop_back().expect("a subscribe");
-        // History before the answer.
-        world.log(OTHER, 1, 1);
-        world.log(OTHER, 40, 2);
-        let payload = json!({"request_id": subscribe["id"], "job_id": OTHER, "replayed": 2, "current_status": "running"});
-        world.say_of(OTHER, "job.subscribed", None, payload);
-        world.log(OTHER, 41, 3);
-        world.log(JOB, 2, 2);
-        assert_eq!(
-            world.told(),
-            [
-                format!("event {JOB} 1 log"),
-                format!("event {OTHER} - log"),
-                format!("event {OTHER} - log"),
-                format!("subscribed 1 {OTHER}"),
-                format!("event {OTHER} - log"),
-                format!("event {JOB} 2 log"),
-            ],
-            "{profile:?}"
-        );
-        // What was under way when the subscription ended is no gap either.
-        world.client.unsubscribe(world.now, &job(OTHER));
-        world.log(OTHER, 42, 4);
-        world.log(JOB, 3, 3);
-        assert_eq!(world.told(), [format!("event {JOB} 3 log")], "{profile:?}");
-        world.log(JOB, 5, 5);
-        assert_eq!(world.told(), ["disconnected"], "{profile:?}: its own jobs are tracked");
-    }
-}
-
-#[test]
-fn a_terminal_kept_from_the_session_before_ends_its_job() {
-    for number in [1, 900] {
-        let mut world = with_job(PeerProfile::Python113);
-        world.log(JOB, 1, 1);
-        world.reopen();
-        world.feed(&json!({
-            "arcp": "1.1", "id": "m", "type": "session.error", "payload": {"code": "INVALID_REQUEST"},
-        }));
-        world.open();
-        world.feed(&welcome(PeerProfile::Python113));
-        world.told();
-        let submit = world.sent.pop_back().expect("it is submitted again");
-        world.say_of(JOB, "job.accepted", None, json!({"job_id": JOB, "request_id": submit["id"]}));
-        let payload = json!({"final_status": "success", "result": 1, "completed_at": "2026-08-14T09:41:00Z"});
-        world.say_of(JOB, "job.result", Some(number), payload);
-        let seq = if number == 1 { "2" } else { "-" };
-        assert_eq!(world.told(), [format!("ended {JOB} {seq} success")]);
-    }
-}
-
-#[test]
-fn a_numbered_cancelled_counts() {
-    for profile in [PeerProfile::Java, PeerProfile::Go] {
-        let mut world = with_job(profile);
-        world.client.cancel(world.now, &job(JOB), None).unwrap();
-        world.drain();
-        world.say_of(JOB, "job.cancelled", Some(1), json!({}));
-        world.say_of(
-            JOB,
-            "job.error",
-            Some(2),
-            json!({"code": "CANCELLED", "final_status": "cancelled", "retryable": false}),
-        );
-        assert_eq!(
-            world.told(),
-            ["cancelled 1 -".to_string(), format!("ended {JOB} 2 cancelled")],
-            "{profile:?}"
-        );
-    }
-}
-
-/// A `job.error` of this code, as TypeScript writes it: with a number.
-fn rejects(world: &mut World, job: &str, seq: u64, code: &str) {
-    let payload = json!({"final_status": "error", "code": code, "message": "m", "retryable": false});
-    world.say_of(job, "job.error", Some(seq), payload);
-}
-
-#[test]
-fn a_rejection_on_a_fresh_id_answers_the_submit() {
-    let mut world = with(PeerProfile::TypeScript);
-    world.submit();
-    rejects(&mut world, FRESH, 1, "AGENT_NOT_AVAILABLE");
-    assert_eq!(world.told(), ["rejected 0 AGENT_NOT_AVAILABLE"]);
-    // Its number counted.
-    world.submit_with("k-2");
-    world.sent.clear();
-    rejects(&mut world, FRESH, 2, "INVALID_REQUEST");
-    assert_eq!(world.told(), ["rejected 1 INVALID_REQUEST"]);
-}
-
-#[test]
-fn a_rejection_on_a_live_id_ends_no_job() {
-    let mut world = with_job(PeerProfile::TypeScript);
-    world.submit_with("k-1");
-    rejects(&mut world, JOB, 1, "DUPLICATE_KEY");
-    assert_eq!(world.told(), ["rejected 1 DUPLICATE_KEY"]);
-    let mut seq = 1;
-    for code in ["JOB_NOT_FOUND", "PERMISSION_DENIED"] {
-        for id in [JOB, OTHER] {
-            seq += 1;
-            let request = if id == JOB {
-                world.client.cancel(world.now, &job(JOB), None).unwrap()
-            } else {
-                world.client.subscribe(world.now, &job(OTHER), Subscription::Live).unwrap()
-            };
-            world.drain();
-            rejects(&mut world, id, seq, code);
-            assert_eq!(world.told(), [format!("rejected {} {code}", request.0)]);
-        }
-    }
-    rejects(&mut world, FRESH, seq + 1, "JOB_NOT_FOUND");
-    assert!(world.told().is_empty(), "nobody asked about that");
-    world.end(JOB, seq + 2, 1);
-    assert_eq!(world.told(), [format!("ended {JOB} {} success", seq + 2)]);
-}
-
-#[test]
-fn with_nothing_pending_that_it_could_answer_a_job_error_is_an_end() {
-    for code in ["DUPLICATE_KEY", "JOB_NOT_FOUND", "PERMISSION_DENIED", "INTERNAL_ERROR"] {
-        let mut world = with_job(PeerProfile::TypeScript);
-        rejects(&mut world, JOB, 1, code);
-        assert_eq!(world.told(), [format!("ended {JOB} 1 error")], "{code}");
-    }
-    // A cancel may cross with a failure that has nothing to do with it.
-    let mut world = with_job(PeerProfile::TypeScript);
-    world.client.cancel(world.now, &job(JOB), None).unwrap();
-    world.drain();
-    rejects(&mut world, JOB, 1, "INTERNAL_ERROR");
-    assert_eq!(world.told().last(), Some(&format!("ended {JOB} 1 error")));
-}
-
-#[test]
-fn elsewhere_a_number_makes_a_job_error_an_end() {
-    for profile in [PeerProfile::Unknown, PeerProfile::Go, PeerProfile::PythonNewer] {
-        let mut world = with_job(profile);
-        world.submit_with("k-2");
-        rejects(&mut world, JOB, 1, "DUPLICATE_KEY");
-        assert_eq!(world.told(), [format!("ended {JOB} 1 error")], "{profile:?}");
-    }
-}
-
-#[test]
-fn an_error_that_names_nothing_answers_the_only_request() {
-    let mut world = with(PeerProfile::Python113);
-    world.submit();
-    let mut error = vector("error-python-null-details-uncorrelated");
-    error["session_id"] = SESSION.into();
-    world.feed(&error);
-    assert_eq!(world.told(), ["rejected 0 AGENT_NOT_AVAILABLE"]);
-}
-
-#[test]
-fn an_echo_answers_the_request_whose_id_it_bears() {
-    let mut world = with_job(PeerProfile::Java);
-    world.client.cancel(world.now, &job(JOB), None).unwrap();
-    world.submit_with("k-2");
-    let payload =
-        json!({"final_status": "error", "code": "JOB_NOT_FOUND", "message": "no job", "retryable": false});
-    for (message_type, job) in [("job.cancel", json!(JOB)), ("job.submit", Value::Null)] {
-        let request =
-            world.sent.iter().find(|frame| frame["type"] == message_type).expect("it was sent").clone();
-        world.feed(&json!({
-            "arcp": "1.1", "id": request["id"], "type": "job.error", "session_id": SESSION, "job_id": job,
-            "payload": payload,
-        }));
-    }
-    assert_eq!(world.told(), ["rejected 1 JOB_NOT_FOUND", "rejected 2 JOB_NOT_FOUND"]);
-}
-
-#[test]
-fn a_job_error_that_names_its_request_answers_it() {
-    let mut world = with_job(PeerProfile::Ruby);
-    world.client.cancel(world.now, &job(JOB), None).unwrap();
-    world.drain();
-    let cancel = world.sent.pop_back().expect("a cancel");
-    let payload =
-        json!({"job_id": JOB, "final_status": "error", "code": "JOB_NOT_FOUND", "reply_to": cancel["id"]});
-    world.say_of(JOB, "job.error", None, payload);
-    assert_eq!(world.told(), ["rejected 1 JOB_NOT_FOUND"]);
-}
-
-#[test]
-fn a_go_runtime_that_still_accepts_the_first_copy_is_asked_again() {
-    let fail = |world: &mut World| {
-        let mut submits = world.sent.drain(..).filter(|frame| frame["type"] == "job.submit");
-        let submit = submits.next_back().expect("a submit");
-        drop(submits);
-        let payload = json!({"code": "INTERNAL_ERROR", "request_id": submit["id"], "retryable": true});
-        world.say("session.error", payload);
-    };
-    let mut world = with(PeerProfile::Go);
-    world.submit();
-    world.pass(30 * SECOND);
-    fail(&mut world);
-    assert!(world.told().is_empty(), "the copy may be accepted yet");
-    world.pass(30 * SECOND);
-    world.sent.retain(|frame| frame["type"] == "job.submit");
-    world.accept(JOB);
-    assert_eq!(world.told(), [format!("accepted 0 {JOB}")]);
-
-    let mut world = with(PeerProfile::Go);
-    world.submit();
-    fail(&mut world);
-    assert_eq!(world.told(), ["rejected 0 INTERNAL_ERROR"], "there was no other copy");
-
-    let mut world = with(PeerProfile::Go);
-    world.submit();
-    for _ in 2..=8 {
-        world.pass(30 * SECOND);
-        assert!(world.told().is_empty());
-        fail(&mut world);
-    }
-    assert_eq!(world.told(), ["rejected 0 INTERNAL_ERROR"], "not for ever");
-}
-
-fn rejected(world: &World) -> Option<&RequestError> {
-    world.events.iter().find_map(|event| match event {
-        ClientEvent::Rejected { error, .. } => Some(error),
-        _ => None,
-    })
-}
-
-#[test]
 fn names_a_runtime_cannot_read_are_not_sent() {
     for profile in PROFILES {
         let mut world = with(profile);
@@ -530,62 +278,6 @@ fn requests_fit_what_the_runtime_reads() {
             assert_eq!(matches!(rejected(&world), Some(RequestError::TooLarge { limit: 65_536, .. })), !fits);
         }
     }
-}
-
-fn asking(lease: LeaseRequest) -> Submission {
-    Submission::new("mailer", RawJson::empty_object()).idempotency_key("k-ruby").lease(lease)
-}
-
-#[test]
-fn whole_namespaces_are_named_to_a_ruby_runtime() {
-    let lease = LeaseRequest::default().grant("tool.call", ["**"]).budget("USD:1.00");
-    for profile in PROFILES {
-        let mut world = with(profile);
-        world.client.submit(world.now, asking(lease.clone())).unwrap();
-        world.drain();
-        let payload = world.next("job.submit")["payload"].clone();
-        let published = vector("ruby-runtime-submit")["payload"].clone();
-        if profile == PeerProfile::Ruby {
-            assert_eq!(payload, published);
-        } else {
-            let map = json!({"tool.call": ["**"], "cost.budget": ["USD:1.00"]});
-            assert_eq!(payload["lease_request"], map, "{profile:?}");
-        }
-    }
-}
-
-#[test]
-fn a_part_of_a_namespace_is_asked_of_a_ruby_runtime_only_on_demand() {
-    let lease = || LeaseRequest::default().grant("tool.call", ["mail.*"]).grant("fs.read", ["/**"]);
-    let mut world = with(PeerProfile::Ruby);
-    world.client.submit(world.now, asking(lease())).unwrap();
-    world.drain();
-    assert_eq!(rejected(&world), Some(&RequestError::Unsupported("patterns in a lease")));
-    world.nothing_sent();
-
-    let mut config = ClientConfig::new("tk");
-    config.coarse_leases = true;
-    let mut world = configured(PeerProfile::Ruby, config);
-    world.client.submit(world.now, asking(lease())).unwrap();
-    world.drain();
-    let asked = world.next("job.submit")["payload"]["lease_request"].clone();
-    assert_eq!(asked, json!({"tool.call": ["mail.*"], "fs.read": ["/**"], "capabilities": ["fs.read"]}));
-}
-
-#[test]
-fn what_a_ruby_runtime_grants_is_shown_as_patterns() {
-    let mut world = with(PeerProfile::Ruby);
-    world.submit();
-    let submit = world.next("job.submit");
-    let mut accepted = vector("accepted-ruby-lease");
-    accepted["session_id"] = SESSION.into();
-    accepted["payload"]["reply_to"] = submit["id"].clone();
-    world.feed(&accepted);
-    let granted = world.events.iter().find_map(|event| match event {
-        ClientEvent::Accepted { accepted, .. } => Some(GrantedLease::from(&**accepted)),
-        _ => None,
-    });
-    assert_eq!(granted.expect("it was accepted").patterns("fs.read"), ["/**"]);
 }
 
 #[test]

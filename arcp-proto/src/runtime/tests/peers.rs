@@ -1,5 +1,7 @@
 //! What each known client gets where it differs (protocol §12.3).
 
+mod leases;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,7 +10,7 @@ use core::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::harness::{World, code, config, seqs, types};
+use super::harness::{ALL, World, code, config, seqs, types};
 use crate::runtime::{ConnectionId, RuntimeEvent};
 use crate::wire::peer::{PeerProfile, TransportKind};
 
@@ -40,7 +42,10 @@ fn hello(name: &str) -> Value {
         payload.remove(member);
     }
     if name == "hello-auth-only" {
-        payload.insert("capabilities".to_string(), json!({"features": ["list_jobs", "subscribe"]}));
+        payload.insert(
+            "capabilities".to_string(),
+            json!({"features": ["list_jobs", "subscribe", "cost.budget"]}),
+        );
     }
     frame
 }
@@ -260,13 +265,34 @@ fn an_error_that_would_fail_other_work_is_logged_instead() {
 
     world.send(connection, "r-7", "job.subscribe", subscribe.clone());
     assert_eq!(types(&world.take(connection)), ["session.error"]);
+
+    // A job whose end is not sent, and one that another session took over.
+    let (job, _) = world.submit(connection, "r-8");
+    world.stalled.push(connection);
+    world.finish(job, "1");
+    world.send(connection, "r-9", "job.subscribe", subscribe.clone());
+    world.stalled.clear();
+    world.settle();
+    assert_eq!(types(&world.take(connection)), ["job.result"]);
+    let keyed = json!({"agent": "a", "idempotency_key": "k"});
+    world.send(connection, "r-10", "job.submit", keyed.clone());
+    let (other, _) = world.session(ALL);
+    world.send(other, "m-1", "job.submit", keyed);
+    world.take(connection);
+    world.send(connection, "r-11", "job.subscribe", subscribe.clone());
+    assert!(world.take(connection).is_empty());
+    let job = world.started.last().expect("a job").job;
+    world.finish(job, "1");
+    world.take(connection);
+
     // The same request again is judged by what is open then.
-    let (_, id) = world.submit(connection, "r-8");
+    let (_, id) = world.submit(connection, "r-12");
     world.send(connection, "r-7", "job.subscribe", subscribe);
-    world.send(connection, "r-9", "job.cancel", json!({"job_id": id, "reason": 1}));
+    world.send(connection, "r-13", "job.cancel", json!({"job_id": id, "reason": 1}));
     let frames = world.take(connection);
     assert_eq!(types(&frames), ["job.cancelled"], "an unusable reason counts as absent");
-    assert_eq!(spared(&world), ["JOB_NOT_FOUND", "INVALID_REQUEST", "JOB_NOT_FOUND", "JOB_NOT_FOUND"]);
+    let codes = ["JOB_NOT_FOUND", "INVALID_REQUEST", "JOB_NOT_FOUND"];
+    assert_eq!(spared(&world), [&codes[..], &["JOB_NOT_FOUND"; 3]].concat());
 }
 
 #[test]

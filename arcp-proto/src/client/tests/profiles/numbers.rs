@@ -1,0 +1,123 @@
+//! What numbers mean, runtime by runtime (protocol §4.2).
+
+use std::format;
+use std::string::ToString;
+
+use serde_json::json;
+
+use super::super::peer::{JOB, World, job};
+use super::{OTHER, PROFILES, welcome, with_job};
+use crate::client::Subscription;
+use crate::wire::peer::PeerProfile;
+
+#[test]
+fn what_a_gap_leads_to() {
+    for profile in PROFILES {
+        let mut world = with_job(profile);
+        world.log(JOB, 1, 1);
+        world.log(JOB, 4, 2);
+        let told = world.told();
+        let event = |number: u64| format!("event {JOB} {number} log");
+        match profile {
+            PeerProfile::Go => assert_eq!(told, [event(1), "gap 2..=3".to_string(), event(4)]),
+            PeerProfile::Ruby => assert_eq!(told, [event(1), event(4)]),
+            _ => assert_eq!(told, [event(1), "disconnected".to_string()], "{profile:?}"),
+        }
+    }
+}
+
+#[test]
+fn numbers_that_mean_nothing_drop_nothing() {
+    let mut world = with_job(PeerProfile::Ruby);
+    let event = |world: &mut World, seq: u64| {
+        world.say_of(JOB, "job.event", Some(seq), json!({"kind": "log", "body": {"message": "x"}}));
+    };
+    event(&mut world, 3);
+    event(&mut world, 1);
+    world.say_of(JOB, "job.result", None, json!({"job_id": JOB, "final_status": "success", "result": 1}));
+    let told = world.told();
+    assert_eq!(
+        told,
+        [format!("event {JOB} 3 log"), format!("event {JOB} - log"), format!("ended {JOB} - success")]
+    );
+    assert_eq!(world.reopen()["payload"]["last_event_seq"], 3);
+}
+
+#[test]
+fn followed_jobs_of_a_python_runtime_have_numbers_of_another_stream() {
+    for profile in [PeerProfile::Python113, PeerProfile::PythonNewer] {
+        let mut world = with_job(profile);
+        world.log(JOB, 1, 1);
+        world.client.subscribe(world.now, &job(OTHER), Subscription::History).unwrap();
+        world.drain();
+        let subscribe = world.sent.pop_back().expect("a subscribe");
+        // History before the answer.
+        world.log(OTHER, 1, 1);
+        world.log(OTHER, 40, 2);
+        let payload = json!({"request_id": subscribe["id"], "job_id": OTHER, "replayed": 2, "current_status": "running"});
+        world.say_of(OTHER, "job.subscribed", None, payload);
+        world.log(OTHER, 41, 3);
+        world.log(JOB, 2, 2);
+        assert_eq!(
+            world.told(),
+            [
+                format!("event {JOB} 1 log"),
+                format!("event {OTHER} - log"),
+                format!("event {OTHER} - log"),
+                format!("subscribed 1 {OTHER}"),
+                format!("event {OTHER} - log"),
+                format!("event {JOB} 2 log"),
+            ],
+            "{profile:?}"
+        );
+        // What was under way when the subscription ended is no gap either.
+        world.client.unsubscribe(world.now, &job(OTHER));
+        world.log(OTHER, 42, 4);
+        world.log(JOB, 3, 3);
+        assert_eq!(world.told(), [format!("event {JOB} 3 log")], "{profile:?}");
+        world.log(JOB, 5, 5);
+        assert_eq!(world.told(), ["disconnected"], "{profile:?}: its own jobs are tracked");
+    }
+}
+
+#[test]
+fn a_terminal_kept_from_the_session_before_ends_its_job() {
+    for number in [1, 900] {
+        let mut world = with_job(PeerProfile::Python113);
+        world.log(JOB, 1, 1);
+        world.reopen();
+        world.feed(&json!({
+            "arcp": "1.1", "id": "m", "type": "session.error", "payload": {"code": "INVALID_REQUEST"},
+        }));
+        world.open();
+        world.feed(&welcome(PeerProfile::Python113));
+        world.told();
+        let submit = world.sent.pop_back().expect("it is submitted again");
+        world.say_of(JOB, "job.accepted", None, json!({"job_id": JOB, "request_id": submit["id"]}));
+        let payload = json!({"final_status": "success", "result": 1, "completed_at": "2026-08-14T09:41:00Z"});
+        world.say_of(JOB, "job.result", Some(number), payload);
+        let seq = if number == 1 { "2" } else { "-" };
+        assert_eq!(world.told(), [format!("ended {JOB} {seq} success")]);
+    }
+}
+
+#[test]
+fn a_numbered_cancelled_counts() {
+    for profile in [PeerProfile::Java, PeerProfile::Go] {
+        let mut world = with_job(profile);
+        world.client.cancel(world.now, &job(JOB), None).unwrap();
+        world.drain();
+        world.say_of(JOB, "job.cancelled", Some(1), json!({}));
+        world.say_of(
+            JOB,
+            "job.error",
+            Some(2),
+            json!({"code": "CANCELLED", "final_status": "cancelled", "retryable": false}),
+        );
+        assert_eq!(
+            world.told(),
+            ["cancelled 1 -".to_string(), format!("ended {JOB} 2 cancelled")],
+            "{profile:?}"
+        );
+    }
+}
