@@ -30,9 +30,9 @@ pub struct RuntimeConfig {
     pub agents: Inventory,
     /// Who may see which job, and who may use which agent. By default everybody sees their own jobs and uses every agent.
     pub visibility: Visibility,
-    /// Heartbeat interval, whole seconds, 1 s to 1 h. Default 30 s.
+    /// Heartbeat interval, whole seconds, 1 s to 1 h; an endpoint takes the nearest. Default 30 s.
     pub heartbeat_interval: Duration,
-    /// How long a detached session lives, whole seconds, 1 s to 24 h. Default 600 s.
+    /// How long a detached session lives, whole seconds, 1 s to 24 h; an endpoint takes the nearest. Default 600 s.
     pub resume_window: Duration,
     /// How long an agent that is told to stop may take. Default 30 s.
     pub cancel_grace: Duration,
@@ -68,6 +68,16 @@ impl Default for RuntimeConfig {
             fatal_budget: false,
             limits: Limits::default(),
         }
+    }
+}
+
+impl RuntimeConfig {
+    /// With interval and window in their ranges: an interval of nothing would never let time pass.
+    pub(crate) fn in_range(mut self) -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        self.heartbeat_interval = self.heartbeat_interval.clamp(SECOND, 3_600 * SECOND);
+        self.resume_window = self.resume_window.clamp(SECOND, 24 * 3_600 * SECOND);
+        self
     }
 }
 

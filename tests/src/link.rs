@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arcp_proto::agent::AgentRef;
 use arcp_proto::client::{
-    ClientEndpoint, ClientEvent, Output as ClientOutput, RequestId, Submission, Subscription,
+    ClientEndpoint, ClientEvent, ListQuery, Output as ClientOutput, RequestId, Submission, Subscription,
 };
 use arcp_proto::config::{ClientConfig, RuntimeConfig};
 use arcp_proto::id::JobId;
@@ -149,6 +149,11 @@ impl World {
         self.peers[peer].endpoint.subscribe(self.now, job, start).expect("an open session")
     }
 
+    /// Asks for a page of jobs.
+    pub fn list(&mut self, peer: usize, query: ListQuery) -> RequestId {
+        self.peers[peer].endpoint.list_jobs(self.now, query).expect("a query within limits")
+    }
+
     /// The application of a client.
     #[must_use]
     pub fn application(&self, peer: usize) -> &Application {
@@ -205,14 +210,15 @@ impl World {
         }
     }
 
-    /// The application takes what it was handed up to this number.
+    /// The application takes what it was handed up to this number, which the client acknowledges at once.
     pub fn take(&mut self, peer: usize, up_to: u64) {
         let taken = self.peers[peer].application.told.iter().filter_map(|event| match event {
             ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. } => *seq,
             _ => None,
         });
         let taken: Vec<u64> = taken.filter(|seq| *seq <= up_to).collect();
-        for seq in taken {
+        // The lowest last, so that the first acknowledgement is about all of them.
+        for seq in taken.into_iter().rev() {
             self.peers[peer].endpoint.taken(self.now, seq);
         }
     }

@@ -253,8 +253,8 @@ impl RuntimeEndpoint {
             session_id: SessionId::new(&key.to_string()),
             accepted_at: Some(self.now.unix),
             resume_token: Some(token),
-            resume_window_sec: Some(self.config.resume_window.as_secs().max(1)),
-            heartbeat_interval_sec: beats.then(|| self.config.heartbeat_interval.as_secs().max(1)),
+            resume_window_sec: Some(self.config.resume_window.as_secs()),
+            heartbeat_interval_sec: beats.then(|| self.config.heartbeat_interval.as_secs()),
             features,
             agents: self
                 .config

@@ -206,7 +206,7 @@ impl RuntimeEndpoint {
     #[must_use]
     pub fn new(config: RuntimeConfig, mut entropy: Box<dyn Entropy + Send>, now: Now) -> Self {
         Self {
-            config,
+            config: config.in_range(),
             cursors: CursorKey::new(&mut entropy),
             entropy,
             now,

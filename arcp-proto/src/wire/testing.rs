@@ -145,3 +145,31 @@ fn base64(text: &str) -> Vec<u8> {
     }
     bytes
 }
+
+/// Whether this is the prefix and a ULID.
+pub(crate) fn is_minted(value: &Value, prefix: &str) -> bool {
+    let ulid = value.as_str().and_then(|text| text.strip_prefix(prefix));
+    ulid.is_some_and(|text| crate::id::Ulid::parse(text).is_some())
+}
+
+/// Whether this is a trace id as we write it.
+pub(crate) fn is_trace_id(value: &Value) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    value.as_str().is_some_and(|text| {
+        text.len() == 32 && text.bytes().all(is_digit) && text.bytes().any(|digit| digit != b'0')
+    })
+}
+
+/// Where a `null` is that we would not send, by its path: outside opaque slots and the last page's cursor.
+pub(crate) fn stray_null(value: &Value, path: &str) -> Option<String> {
+    const MAY_BE_NULL: [&str; 4] = ["input", "next_cursor", "output", "result"];
+    match value {
+        Value::Null => Some(path.to_string()),
+        Value::Object(members) => members
+            .iter()
+            .filter(|(name, _)| !MAY_BE_NULL.contains(&name.as_str()))
+            .find_map(|(name, member)| stray_null(member, &format!("{path}.{name}"))),
+        Value::Array(items) => items.iter().find_map(|item| stray_null(item, path)),
+        _ => None,
+    }
+}

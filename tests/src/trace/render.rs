@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 /// Members that differ from run to run, repeat what the envelope says, or concern nobody here.
-const LEFT_OUT: [&str; 15] = [
+const LEFT_OUT: [&str; 17] = [
     "accepted_at",
     "auth",
     "capabilities",
@@ -20,7 +20,9 @@ const LEFT_OUT: [&str; 15] = [
     "runtime_name",
     "runtime_version",
     "sent_at",
+    "submitted_at",
     "received_at",
+    "trace_id",
     "ts",
 ];
 
@@ -55,6 +57,9 @@ const ORDER: [&str; 28] = [
     "retryable",
     "request_id",
 ];
+
+/// Texts longer than this are cut.
+const LONG: usize = 200;
 
 const REQUESTS: [&str; 5] =
     ["job.submit", "job.cancel", "job.subscribe", "session.list_jobs", "session.hello"];
@@ -147,7 +152,7 @@ fn shown(kind: &str, payload: &Value, name: &str) -> bool {
         "job.accepted" | "job.subscribed" => {
             let is_empty_lease =
                 name == "lease" && payload[name].as_object().is_some_and(serde_json::Map::is_empty);
-            !is_empty_lease && !matches!(name, "trace_id" | "lease_constraints" | "credentials" | "budget")
+            !is_empty_lease && !matches!(name, "lease_constraints" | "credentials" | "budget")
         }
         _ => true,
     }
@@ -206,6 +211,10 @@ fn value(names: &mut Names, of: &Value, out: &mut String) {
         }
         Value::String(text) => match names.of(text) {
             Some(name) => out.push_str(&name),
+            None if text.len() > LONG => {
+                let start: String = text.chars().take(8).collect();
+                write!(out, "{start:?}… ({} bytes)", text.len()).unwrap();
+            }
             None => write!(out, "{of}").unwrap(),
         },
         _ => write!(out, "{of}").unwrap(),
