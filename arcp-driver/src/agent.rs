@@ -45,7 +45,7 @@ impl Agent {
     {
         Self(Arc::new(move |job, input| {
             // Decoded here and not inside the future, so that `In` need not be `Send`.
-            match input.decode::<In>() {
+            match decode::<In>(&input) {
                 Ok(input) => {
                     let running = function(job, input);
                     Box::pin(async move {
@@ -67,6 +67,14 @@ impl Agent {
     pub(crate) fn start(&self, job: JobContext, input: RawJson) -> Run {
         (self.0)(job, input)
     }
+}
+
+/// A client that has no input to give sends `{}` (protocol §3.1), which therefore also fits an agent that wants none.
+fn decode<In: DeserializeOwned>(input: &RawJson) -> Result<In, serde_json::Error> {
+    input.decode().or_else(|error| {
+        let is_left_out = input.as_str().chars().filter(|c| !c.is_ascii_whitespace()).eq(['{', '}']);
+        if is_left_out { RawJson::null().decode().map_err(|_| error) } else { Err(error) }
+    })
 }
 
 impl fmt::Debug for Agent {

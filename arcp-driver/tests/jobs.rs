@@ -65,6 +65,31 @@ fn typed_agents_read_their_input_or_refuse_it() {
 }
 
 #[test]
+fn an_input_is_always_sent() {
+    let world = World::new();
+    let builder = Runtime::builder()
+        .agent("echo", echo)
+        .agent("none", |_: JobContext, (): ()| async move { Ok("nothing was asked") })
+        .agent(
+            "maybe",
+            |_: JobContext, input: Option<u64>| async move { Ok(input.map_or(0, |input| input + 1)) },
+        );
+    let (_runtime, client, _) = world.pair(builder);
+    world.run(async move {
+        let result =
+            async |submit: arcp_driver::Submit| submit.await.unwrap().result::<Value>().await.unwrap();
+        assert_eq!(result(client.submit("echo")).await, json!({}), "what is left out is an empty object");
+        assert_eq!(result(client.submit("echo").input(&Value::Null)).await, Value::Null);
+        assert_eq!(result(client.submit("none")).await, "nothing was asked");
+        assert_eq!(result(client.submit("none").input(&Value::Null)).await, "nothing was asked");
+        assert_eq!(result(client.submit("maybe")).await, 0);
+        assert_eq!(result(client.submit("maybe").input(&3)).await, 4);
+        let mut job = client.submit("none").input(&json!({"a": 1})).await.unwrap();
+        assert!(matches!(job.result::<Value>().await, Err(JobError::Failed { .. })));
+    });
+}
+
+#[test]
 fn events_come_in_the_order_in_which_they_were_said() {
     let world = World::new();
     let agent = |job: JobContext, _: ()| async move {

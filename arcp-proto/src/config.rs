@@ -72,7 +72,7 @@ impl Default for RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// With interval and window in their ranges: an interval of nothing would never let time pass.
+    /// With interval and window in their ranges: an interval of nothing would be over at once.
     pub(crate) fn in_range(mut self) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
         self.heartbeat_interval = self.heartbeat_interval.clamp(SECOND, 3_600 * SECOND);
@@ -243,8 +243,11 @@ pub struct ClientConfig {
     pub welcome_timeout: Duration,
     /// How long to wait for the answer to a submit before it is sent again with its key. Default 30 s.
     pub submit_timeout: Duration,
-    /// How long to wait for the answer to a cancel, subscribe or list. Default 10 s.
+    /// How long to wait for the answer to a subscribe or list. Default 10 s.
     pub request_timeout: Duration,
+    /// How long a cancel may stay without an answer and without the job's end: some runtimes do not acknowledge it. The
+    /// default is 60 s, which is 30 s and the grace that agents have.
+    pub cancel_timeout: Duration,
     /// How long to wait for the runtime's part of a goodbye. Default 1 s.
     pub close_timeout: Duration,
     /// The first upper bound of the random wait before a reconnect; doubles up to `backoff_max`. Default 200 ms.
@@ -276,6 +279,7 @@ impl ClientConfig {
             welcome_timeout: Duration::from_secs(10),
             submit_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
+            cancel_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(1),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
@@ -326,6 +330,7 @@ mod tests {
         assert_eq!(config.welcome_timeout, Duration::from_secs(10));
         assert_eq!(config.request_timeout, Duration::from_secs(10));
         assert_eq!(config.submit_timeout, Duration::from_secs(30));
+        assert_eq!(config.cancel_timeout, Duration::from_secs(60));
         assert_eq!(config.close_timeout, Duration::from_secs(1));
         assert_eq!(
             (config.backoff_min, config.backoff_max),

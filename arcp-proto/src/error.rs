@@ -298,4 +298,31 @@ mod tests {
         let error = WireError::invalid(std::format!("x{}", "ü".repeat(600)));
         assert_eq!(error.message.len(), 1_023);
     }
+
+    #[test]
+    fn every_limit_has_its_published_name() {
+        use Limit::{
+            Buffered, Chunk, Connections, EventSeq, Frame, Hellos, History, IdempotencyKeys, Jobs,
+            ResultBytes, Sessions, Storage, Subscribers, Subscriptions, Unsent,
+        };
+        for (limit, name) in [
+            (Sessions, "sessions"),
+            (Jobs, "jobs"),
+            (Subscriptions, "subscriptions"),
+            (Subscribers, "subscribers"),
+            (Buffered, "buffered"),
+            (IdempotencyKeys, "idempotency_keys"),
+            (Hellos, "hellos"),
+            (Connections, "connections"),
+            (Frame, "frame"),
+            (Unsent, "unsent"),
+            (History, "history"),
+            (EventSeq, "event_seq"),
+            (Chunk, "chunk"),
+            (ResultBytes, "result_bytes"),
+            (Storage, "storage"),
+        ] {
+            assert_eq!(limit.as_str(), name);
+        }
+    }
 }

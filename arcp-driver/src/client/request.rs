@@ -110,10 +110,10 @@ pub struct Submit<'a> {
 
 impl<'a> Submit<'a> {
     pub(super) fn new(client: &'a Client, agent: String) -> Self {
-        Self { client, submission: Submission::new(agent, RawJson::null()), fault: None }
+        Self { client, submission: Submission::new(agent, RawJson::empty_object()), fault: None }
     }
 
-    /// The input; `null` unless given.
+    /// The input; `{}` unless given, which an agent that takes `()` or an `Option` reads as nothing.
     pub fn input<T: Serialize + ?Sized>(mut self, input: &T) -> Self {
         match RawJson::encode(input) {
             Ok(input) => self.submission.input = input,

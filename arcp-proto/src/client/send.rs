@@ -81,7 +81,7 @@ impl ClientEndpoint {
                 let cancel = Cancel { job_id: Some(job.clone()), reason };
                 let frame =
                     self.mint.frame(now, "job.cancel", session_id, about, |members| cancel.write(members));
-                (self.config.request_timeout, frame)
+                (self.config.cancel_timeout, frame)
             }
             Ask::Subscribe { job, start, .. } => {
                 if !session.features.has(Feature::Subscribe) {

@@ -1,6 +1,7 @@
 //! The endpoint against scripted peers, in virtual time, over the in-memory store.
 
 mod acceptances;
+mod answers;
 mod budget;
 mod cancel;
 mod chunks;
@@ -27,5 +28,6 @@ mod resume;
 mod retention;
 mod sessions;
 mod sights;
+mod streams;
 mod subscribe;
 mod vectors;

@@ -8,7 +8,7 @@ use std::string::ToString;
 use serde_json::{Value, json};
 
 use super::peer::{JOB, SESSION, World, job};
-use crate::client::{ClientState, ResumeState, Subscription};
+use crate::client::{ClientState, ListQuery, ResumeState, Subscription};
 use crate::config::ClientConfig;
 use crate::feature::Features;
 use crate::id::SessionId;
@@ -156,7 +156,7 @@ fn an_answer_about_an_earlier_token_opens_nothing() {
 fn time_does_not_run_for_requests_without_a_connection() {
     let mut world = World::core().with_job();
     world.submit_with("k-2");
-    world.client.cancel(world.now, &job(JOB), None).unwrap();
+    world.client.list_jobs(world.now, ListQuery::default()).unwrap();
     world.client.handle_closed(world.now);
     world.told();
     world.drain();
@@ -168,7 +168,7 @@ fn time_does_not_run_for_requests_without_a_connection() {
     world.sent.clear();
     world.connect();
     world.next("job.submit");
-    world.next("job.cancel");
+    world.next("session.list_jobs");
     world.told();
     world.pass(SECOND * 9);
     assert!(world.told().is_empty());

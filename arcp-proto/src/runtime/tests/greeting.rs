@@ -164,26 +164,6 @@ fn a_transport_proof_is_no_sign_of_life() {
 }
 
 #[test]
-fn a_resume_keeps_the_profile_of_the_session() {
-    let strange = ALL.without(Feature::Core);
-    let mut world = World::new();
-    let (a, welcome) = world.session(strange);
-    world.submit(a, "m1");
-    let job = world.started[0].job;
-    world.cut(a);
-    // What it offers now would make it ours, had it been its first hello.
-    let (b, frames) = world.resume(&welcome, 0, ALL);
-    assert_eq!(types(&frames), ["session.welcome"], "no acceptance again: D-66");
-    world.finish(job, "7");
-    assert_eq!(world.one(b)["payload"]["output"], 7, "D-106: both names, as for any stranger");
-    let mut world = world.restart(config());
-    let (c, frames) = world.resume(&frames[0], 0, ALL);
-    assert_eq!(types(&frames), ["session.welcome", "job.result"]);
-    assert_eq!(frames[1]["payload"]["output"], 7, "across a restart");
-    assert!(!world.closed.contains_key(&c));
-}
-
-#[test]
 fn the_window_of_a_session_starts_with_the_restart() {
     let mut world = World::new();
     let (_, welcome) = world.session(ALL.without(Feature::Heartbeat));

@@ -84,6 +84,21 @@ fn hellos() {
 }
 
 #[test]
+fn the_name_of_a_client_is_cut_for_display() {
+    let name = alloc::format!("x{}", "ü".repeat(200));
+    for payload in [
+        alloc::format!(r#"{{"client":{{"name":"{name}","version":"{name}"}}}}"#),
+        alloc::format!(r#"{{"client_name":"{name}","client_version":"{name}"}}"#),
+    ] {
+        let hello =
+            Hello::read(&Fields::of(&payload), "session.hello").expect("display is no reason to refuse");
+        // 256 bytes at most, and no half of a character.
+        assert_eq!(hello.client_name.map(|name| name.len()), Some(255));
+        assert_eq!(hello.client_version.map(|version| version.len()), Some(255));
+    }
+}
+
+#[test]
 fn resume_messages() {
     judge("resume-message", 2, |name, fields| {
         let hello = Hello::read(fields, "session.resume").expect(name);

@@ -1,0 +1,125 @@
+//! What belongs into a session's stream, and what its numbers mean (protocol §2.6, §3.6, §4.1, §4.3).
+
+use core::time::Duration;
+use std::vec::Vec;
+
+use serde_json::{Value, json};
+
+use super::harness::{ALL, World, code, config, positions, seqs, types};
+use crate::feature::Feature;
+
+#[test]
+fn after_a_restart_everything_may_be_acknowledged() {
+    let mut world = World::new();
+    let (a, welcome) = world.session(ALL.without(Feature::Heartbeat));
+    let (job, _) = world.submit(a, "m1");
+    world.stalled.push(a);
+    world.logs(job, 5);
+    // Never handed to the transport, and yet it may have got there: the record of that went with the process.
+    let mut world = world.restart(config());
+    let (b, _) = world.resume(&welcome, 0, ALL.without(Feature::Heartbeat));
+    world.take(b);
+    for (seq, refused) in [(7, true), (6, false)] {
+        world.send(b, "m2", "session.ack", json!({"last_processed_seq": seq}));
+        assert_eq!(world.take(b).len(), usize::from(refused), "{seq} of the five and the end");
+    }
+}
+
+#[test]
+fn events_nobody_owned_have_rising_origin_numbers() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL.without(Feature::Heartbeat));
+    let (noise, _) = world.submit(a, "m0");
+    let (job, id) = world.submit(a, "m1");
+    world.logs(noise, 10);
+    world.logs(job, 2);
+    world.cut(a);
+    world.wait(Duration::from_secs(600));
+    assert_eq!(world.runtime.population().sessions, 0, "the owner is dead");
+    world.logs(job, 3);
+    let (b, _) = world.session(ALL);
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true, "from_event_seq": 12}));
+    let frames = world.take(b);
+    assert_eq!(
+        frames[0]["payload"]["subscribed_from"], 15,
+        "D-103: 11 and 12 were the owner's, then one more each"
+    );
+    assert_eq!(positions(&frames), [3, 4, 5]);
+    world.finish(job, "1");
+    let page = world.ask(b, "m3", "session.list_jobs", json!({"filter": {"status": "success"}}));
+    assert_eq!(page["payload"]["jobs"][0]["last_event_seq"], 16);
+}
+
+#[test]
+fn subscriptions_die_with_their_session() {
+    let mut world = World::new();
+    let mut limited = config();
+    limited.limits.subscribers = 1;
+    let features = ALL.without(Feature::Heartbeat);
+    let mut full = World::with(limited);
+    for world in [&mut world, &mut full] {
+        let (a, _) = world.session(features);
+        let (b, welcome) = world.session(features);
+        let (job, id) = world.submit(a, "m1");
+        world.ask(b, "m2", "job.subscribe", json!({"job_id": id}));
+        world.cut(b);
+        world.wait(Duration::from_secs(600));
+        assert_eq!(code(&world.resume(&welcome, 0, features).1[0]), "RESUME_WINDOW_EXPIRED");
+        let (c, _) = world.session(features);
+        world.logs(job, 1);
+        assert!(world.take(c).is_empty());
+        let again = world.ask(c, "m3", "job.subscribe", json!({"job_id": id}));
+        assert_eq!(again["type"], "job.subscribed", "its place is free: {again}");
+    }
+}
+
+#[test]
+fn a_session_gets_frames_of_the_jobs_it_follows_alone() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let (b, _) = world.session(ALL);
+    let (first, first_id) = world.submit(a, "m1");
+    let (second, _) = world.submit(a, "m2");
+    let (third, third_id) = world.submit(b, "m3");
+    world.ask(b, "m4", "job.subscribe", json!({"job_id": first_id}));
+    for job in [first, second, third, second, first] {
+        world.logs(job, 1);
+    }
+    for job in [second, first, third] {
+        world.finish(job, "1");
+    }
+    let frames = world.take(b);
+    let jobs: Vec<&str> = frames.iter().map(|frame| frame["job_id"].as_str().unwrap()).collect();
+    let (first, third) = (first_id.as_str(), third_id.as_str());
+    assert_eq!(jobs, [first, third, first, first, third]);
+    assert_eq!(seqs(&frames), [1, 2, 3, 4, 5], "without holes for what is not its own");
+    assert_eq!(types(&world.take(a)).len(), 6);
+}
+
+#[test]
+fn the_time_of_an_event_is_that_of_its_production() {
+    let mut world = World::new();
+    let (a, welcome) = world.session(ALL.without(Feature::Heartbeat));
+    let (job, id) = world.submit(a, "m1");
+    world.cut(a);
+    world.logs(job, 1);
+    world.wait(Duration::from_secs(10));
+    world.finish(job, "1");
+    world.wait(Duration::from_secs(100));
+    let times = |frames: &[Value]| -> Vec<Value> {
+        frames
+            .iter()
+            .filter(|frame| !frame["event_seq"].is_null())
+            .map(|frame| {
+                let payload = &frame["payload"];
+                payload.get("ts").or_else(|| payload.get("completed_at")).unwrap().clone()
+            })
+            .collect()
+    };
+    let expected = ["2026-08-14T09:30:00.000Z", "2026-08-14T09:30:10.000Z"];
+    let (_, frames) = world.resume(&welcome, 0, ALL.without(Feature::Heartbeat));
+    assert_eq!(times(&frames), expected);
+    let (b, _) = world.session(ALL);
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    assert_eq!(times(&world.take(b)), expected, "in history too");
+}
