@@ -77,7 +77,7 @@ fn an_input_is_always_sent() {
     let (_runtime, client, _) = world.pair(builder);
     world.run(async move {
         let result =
-            async |submit: arcp_driver::Submit| submit.await.unwrap().result::<Value>().await.unwrap();
+            async |submit: arcp_driver::Submit<'_>| submit.await.unwrap().result::<Value>().await.unwrap();
         assert_eq!(result(client.submit("echo")).await, json!({}), "what is left out is an empty object");
         assert_eq!(result(client.submit("echo").input(&Value::Null)).await, Value::Null);
         assert_eq!(result(client.submit("none")).await, "nothing was asked");

@@ -254,7 +254,7 @@ impl RuntimeEndpoint {
             accepted_at: Some(self.now.unix),
             resume_token: Some(token),
             resume_window_sec: Some(self.config.resume_window.as_secs()),
-            heartbeat_interval_sec: beats.then(|| self.config.heartbeat_interval.as_secs()),
+            heartbeat_interval_sec: beats.then_some(self.config.heartbeat_interval.as_secs()),
             features,
             agents: self
                 .config

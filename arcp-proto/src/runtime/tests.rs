@@ -31,3 +31,30 @@ mod sights;
 mod streams;
 mod subscribe;
 mod vectors;
+
+use crate::agent::AgentRef;
+use crate::id::JobKey;
+use crate::runtime::store::JobRecord;
+use crate::time::UnixTime;
+use crate::trace::TraceId;
+use crate::wire::RawJson;
+
+/// A job nobody owns, with nothing special about it.
+pub(super) fn job_record(key: JobKey) -> JobRecord {
+    JobRecord {
+        key,
+        principal: "demo".into(),
+        owner: None,
+        request_id: Some("msg_submit".into()),
+        idempotency_key: None,
+        digest: [0; 32],
+        agent: AgentRef::parse("a").expect("a name"),
+        trace_id: TraceId::from_bytes([7; 16]).expect("not zero"),
+        input: RawJson::null(),
+        accepted_at: UnixTime::default(),
+        max_runtime_sec: None,
+        lease: alloc::sync::Arc::default(),
+        parent: None,
+        started: false,
+    }
+}
