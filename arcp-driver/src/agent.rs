@@ -1,17 +1,19 @@
 //! Agents: plain async functions, and the error they end with.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use arcp_proto::error::ErrorCode;
+use arcp_proto::lease::Denial;
 use arcp_proto::runtime::{AgentEnd, AgentFailure};
 use arcp_proto::wire::RawJson;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::context::JobContext;
+use crate::context::{DelegationError, JobContext, OperationError};
 
 pub(crate) type Run = Pin<Box<dyn Future<Output = AgentEnd> + Send>>;
 
@@ -85,8 +87,8 @@ impl fmt::Debug for Agent {
 
 /// Why an agent failed: words for the submitter, and a code.
 ///
-/// Any error becomes one through `?`, with the code `INTERNAL_ERROR` and the error's words followed by those of its
-/// sources. Words over 1 024 bytes are cut.
+/// Any error becomes one through `?`, with the error's words followed by those of its sources, and with the code
+/// `INTERNAL_ERROR`; a denied operation or a failed delegation keeps its own code. Words over 1 024 bytes are cut.
 ///
 /// The words reach the submitter: an agent that must not show what failed inside it replaces them.
 ///
@@ -140,6 +142,7 @@ impl AgentError {
 
 impl<E: std::error::Error + 'static> From<E> for AgentError {
     fn from(error: E) -> Self {
+        let code = code_of(&error);
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -151,8 +154,16 @@ impl<E: std::error::Error + 'static> From<E> for AgentError {
             }
             source = cause.source();
         }
-        Self::new(message)
+        Self::new(message).code(code)
     }
+}
+
+/// What a lease denied, or a delegation came to, keeps its code on the way out of an agent.
+fn code_of(error: &dyn Any) -> ErrorCode {
+    let operation = error.downcast_ref::<OperationError>().map(OperationError::code);
+    let delegation = error.downcast_ref::<DelegationError>().map(DelegationError::code);
+    let denial = error.downcast_ref::<Denial>().map(Denial::code);
+    operation.or(delegation).or(denial).unwrap_or(ErrorCode::InternalError)
 }
 
 impl fmt::Display for AgentError {

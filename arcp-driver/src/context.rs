@@ -1,6 +1,8 @@
 //! What an agent holds of its job.
 
+mod delegate;
 mod events;
+mod operation;
 mod quantity;
 mod stream;
 
@@ -8,11 +10,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use arcp_proto::agent::AgentRef;
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::JobKey;
+use arcp_proto::lease::{Lease, parse_budget};
 use arcp_proto::runtime::{AgentInput, StartJob, StopReason};
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::RawJson;
@@ -21,9 +25,11 @@ use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
 use serde::Serialize;
 
 use crate::queue::{Send, Sender};
-use crate::runtime::Control;
+use crate::runtime::{Control, Said};
 
+pub use delegate::{ChildJob, ChildOutput, Delegate, DelegationError};
 pub use events::{Artifact, Log, Metric, Progress, Status};
+pub use operation::OperationError;
 pub use quantity::Quantity;
 pub use stream::{BytesStream, TextStream};
 
@@ -56,20 +62,22 @@ struct Inner {
     agent: AgentRef,
     trace_id: TraceId,
     principal: Arc<str>,
+    lease: Arc<Lease>,
+    parent: Option<JobKey>,
     frame_limit: usize,
-    queue: Sender<AgentInput>,
+    calls: AtomicU64,
+    queue: Sender<Said>,
     control: Arc<Control>,
 }
 
 impl JobContext {
     /// What the agent is given, and its input.
-    pub(crate) fn new(start: StartJob, queue: Sender<AgentInput>, control: Arc<Control>) -> (Self, RawJson) {
-        let StartJob { job: _, key, agent, input, trace_id, principal, lease: _, parent: _, frame_limit } =
-            start;
-        (
-            Self { job: Arc::new(Inner { key, agent, trace_id, principal, frame_limit, queue, control }) },
-            input,
-        )
+    pub(crate) fn new(start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> (Self, RawJson) {
+        let StartJob { job: _, key, agent, input, trace_id, principal, lease, parent, frame_limit } = start;
+        let calls = AtomicU64::new(0);
+        let job =
+            Inner { key, agent, trace_id, principal, lease, parent, frame_limit, calls, queue, control };
+        (Self { job: Arc::new(job) }, input)
     }
 
     /// The job's id; `Display` writes the text on the wire.
@@ -94,6 +102,18 @@ impl JobContext {
     #[must_use]
     pub fn agent(&self) -> &AgentRef {
         &self.job.agent
+    }
+
+    /// What the job may do, until when, and for how much (protocol §5). What is left of a budget is not in it.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.job.lease
+    }
+
+    /// The job that delegated this one, if one did.
+    #[must_use]
+    pub fn parent(&self) -> Option<JobKey> {
+        self.job.parent
     }
 
     /// Whether the job is being stopped: it was cancelled, or its time is up. The agent has the runtime's grace to return
@@ -182,6 +202,25 @@ impl JobContext {
         Metric::new(self, name, value.into())
     }
 
+    /// Reports a cost: a metric whose name begins with `cost.`, with an amount as `USD:0.01`. It is charged to the budget
+    /// of its currency, if the job has one (protocol §5.6).
+    pub fn cost(&self, name: &str, amount: &str) -> Emit<'_> {
+        self.emit_checked(cost(name, amount))
+    }
+
+    /// Has another agent do a part: a child job under a lease that lies within this job's (protocol §6).
+    ///
+    /// ```
+    /// # use arcp_driver::{AgentError, JobContext};
+    /// async fn digest(job: JobContext, page: String) -> Result<String, AgentError> {
+    ///     let child = job.delegate("summarise@1.0.0").input(&page).budget("USD:0.10").await?;
+    ///     Ok(child.result().await?)
+    /// }
+    /// ```
+    pub fn delegate(&self, agent: impl Into<String>) -> Delegate<'_> {
+        Delegate::new(self, agent.into())
+    }
+
     /// Names something the agent has stored elsewhere.
     pub fn artifact<'a>(&'a self, uri: &'a str, content_type: &'a str) -> Artifact<'a> {
         Artifact::new(self, uri, content_type)
@@ -221,7 +260,14 @@ impl JobContext {
         if bytes > limit {
             return Emit(State::Refused(Some(ApiMisuse::TooLarge { bytes, limit })));
         }
-        Emit(State::Waiting(self.job.queue.send(input)))
+        Emit(State::Waiting(self.job.queue.send(Said::Input(input))))
+    }
+}
+
+impl JobContext {
+    /// An id for a call, not used before in this job.
+    fn call_id(&self) -> String {
+        format!("call_{}", self.job.calls.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
@@ -233,6 +279,15 @@ impl fmt::Debug for JobContext {
             .field("stopping", &self.is_stopping())
             .finish_non_exhaustive()
     }
+}
+
+fn cost(name: &str, amount: &str) -> Result<Emission, ApiMisuse> {
+    if !name.starts_with("cost.") {
+        return Err(ApiMisuse::OutOfRange("the name of a cost must begin with `cost.`".into()));
+    }
+    let (currency, amount) =
+        parse_budget(amount).map_err(|refusal| ApiMisuse::OutOfRange(refusal.to_string().into()))?;
+    Emission::metric(name, &amount.to_number(), Some(currency.as_str()), &[])
 }
 
 fn encode<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<RawJson, ApiMisuse> {
@@ -249,7 +304,7 @@ pub struct Emit<'a>(State<'a>);
 
 enum State<'a> {
     Refused(Option<ApiMisuse>),
-    Waiting(Send<'a, AgentInput>),
+    Waiting(Send<'a, Said>),
 }
 
 impl Future for Emit<'_> {

@@ -121,9 +121,11 @@ pub use arcp_proto::client::{ClosedReason, Connected, GrantedLease, RequestError
 pub use arcp_proto::config::{ClientConfig, Limits, RuntimeConfig};
 pub use arcp_proto::error::{ApiMisuse, ErrorCode};
 pub use arcp_proto::id::{JobId, JobKey, SessionId};
-pub use arcp_proto::lease::{Amount, Currency, LeaseRequest};
+pub use arcp_proto::lease::{Amount, Canonical, Capability, Currency, Denial, Lease, LeaseRequest};
 pub use arcp_proto::observe::{ObservePolicy, ObservedJob, Sight, Visibility};
-pub use arcp_proto::runtime::{Access, Credentials, Decision, RuntimeEvent, StopReason, Verdict};
+pub use arcp_proto::runtime::{
+    Access, Credentials, Decision, LeaseDecision, LeaseQuestion, RuntimeEvent, StopReason, Verdict,
+};
 pub use arcp_proto::secret::Secret;
 pub use arcp_proto::time::{Instant, Now, UnixTime};
 pub use arcp_proto::trace::TraceId;
@@ -141,13 +143,14 @@ pub use client::{
     SessionState, Submit, Subscribe,
 };
 pub use context::{
-    Artifact, BytesStream, Emit, JobContext, Log, Metric, Progress, Quantity, Status, Stopping, TextStream,
+    Artifact, BytesStream, ChildJob, ChildOutput, Delegate, DelegationError, Emit, JobContext, Log, Metric,
+    OperationError, Progress, Quantity, Status, Stopping, TextStream,
 };
 pub use entropy::{NoEntropy, OsEntropy};
 pub use job::{Job, JobError, JobEvent, JobOutput, Watch};
 pub use runtime::{
-    BuildError, Endpoint, EndpointError, Runtime, RuntimeBuilder, RuntimeHandle, ShutDown, Task, Tasks,
-    Verifier,
+    BuildError, Endpoint, EndpointError, LeasePolicy, Runtime, RuntimeBuilder, RuntimeHandle, ShutDown, Task,
+    Tasks, Verifier,
 };
 pub use store::{MemoryStore, Store};
 pub use timer::{SystemClock, Timer};

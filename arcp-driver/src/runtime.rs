@@ -1,11 +1,14 @@
 //! A runtime: agents, who may use them, and where their events are kept.
 
+mod agents;
 mod builder;
 mod connection;
 mod endpoint;
 mod jobs;
+mod leases;
 mod observer;
 mod policy;
+mod said;
 mod task;
 mod turn;
 mod verifier;
@@ -17,7 +20,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use arcp_proto::runtime::{AuthId, ConnectionId, JobHandle, Verdict};
+use arcp_proto::runtime::{AuthId, ConnectionId, DecisionId, JobHandle, LeaseDecision, Verdict};
 use arcp_proto::wire::peer::TransportKind;
 
 use crate::queue::{Inbox, lock};
@@ -25,9 +28,11 @@ use crate::transport::Transport;
 
 pub use builder::{BuildError, Runtime, RuntimeBuilder};
 pub use endpoint::{Endpoint, EndpointError};
+pub use leases::LeasePolicy;
 pub use task::{Task, Tasks};
 pub use verifier::Verifier;
 
+pub(crate) use said::{Asked, Said, Undelegated};
 pub(crate) use task::Control;
 
 /// What the endpoint's inbox holds.
@@ -38,6 +43,8 @@ enum Signal {
     Accepted(Box<connection::Accepted>),
     /// A verifier has decided.
     Verdict(AuthId, Verdict),
+    /// A policy has decided on a lease.
+    Decision(DecisionId, LeaseDecision),
     /// The rules of who sees what give other answers.
     PolicyChanged,
     /// Somebody asked for the end.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::Endpoint;
+use super::leases::LeasePolicy;
 use super::observer::Observer;
 use super::policy::Rules;
 use super::task::tasks;
@@ -32,6 +33,7 @@ pub struct Runtime {
     config: RuntimeConfig,
     agents: HashMap<String, Agent>,
     verification: Verification,
+    leases: Option<Arc<dyn LeasePolicy>>,
     store: Box<dyn Store>,
     entropy: Box<dyn Entropy + Send>,
     observer: Observer,
@@ -44,6 +46,7 @@ impl Runtime {
             config: RuntimeConfig::default(),
             agents: HashMap::new(),
             verification: Verification::default(),
+            leases: None,
             store: Box::new(MemoryStore::new()),
             entropy: None,
             observer: Observer::default(),
@@ -64,9 +67,9 @@ impl Runtime {
         let end = Arc::new(End::default());
         let (task_sender, tasks) = tasks();
         let handle = RuntimeHandle::new(inbox.clone(), end.clone());
-        let Self { config, agents, verification, store, entropy, observer } = self;
+        let Self { config, agents, verification, leases, store, entropy, observer } = self;
         let recovery = Recovery::new(config, entropy, timer.now());
-        let parts = Parts { store, timer, agents, verification, inbox, tasks: task_sender, observer };
+        let parts = Parts { store, timer, agents, verification, leases, inbox, tasks: task_sender, observer };
         (handle, Endpoint::new(recovery, parts, end), tasks)
     }
 }
@@ -86,6 +89,7 @@ pub struct RuntimeBuilder {
     config: RuntimeConfig,
     agents: HashMap<String, Agent>,
     verification: Verification,
+    leases: Option<Arc<dyn LeasePolicy>>,
     store: Box<dyn Store>,
     entropy: Option<Box<dyn Entropy + Send>>,
     observer: Observer,
@@ -132,6 +136,13 @@ impl RuntimeBuilder {
     /// Has this verifier judge all credentials that no [`RuntimeBuilder::bearer`] named.
     pub fn verifier(mut self, verifier: impl Verifier) -> Self {
         self.verification.set_verifier(Arc::new(verifier));
+        self
+    }
+
+    /// Has this policy decide what of a lease is granted. Without one what is asked for in due form is granted.
+    pub fn leases(mut self, policy: impl LeasePolicy) -> Self {
+        self.leases = Some(Arc::new(policy));
+        self.config.decides_leases = true;
         self
     }
 
@@ -250,6 +261,7 @@ impl RuntimeBuilder {
             config: self.config,
             agents: self.agents,
             verification: self.verification,
+            leases: self.leases,
             store: self.store,
             entropy,
             observer: self.observer,

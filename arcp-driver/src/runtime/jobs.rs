@@ -4,8 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use arcp_proto::runtime::{AgentInput, JobHandle, StartJob, StopReason};
+use arcp_proto::error::{ApiMisuse, WireError};
+use arcp_proto::runtime::{Child, ChildEnd, JobHandle, StartJob, StopReason};
+use futures_channel::oneshot;
 
+use super::said::{Delegated, Said, Undelegated};
 use super::task::{Control, Task, agent_task};
 use super::{Signal, Source};
 use crate::agent::Agent;
@@ -16,9 +19,9 @@ const QUEUED: usize = 256;
 
 /// One job whose agent runs.
 struct Job {
-    queue: Receiver<AgentInput>,
+    queue: Receiver<Said>,
     /// Taken out of the queue and not yet given to the core.
-    taken: VecDeque<AgentInput>,
+    taken: VecDeque<Said>,
     /// Notes in the endpoint's inbox that the queue has something.
     readable: Waker,
     control: Arc<Control>,
@@ -26,6 +29,11 @@ struct Job {
     held: bool,
     /// It had its turn while it was held.
     missed: bool,
+    /// Delegations that are not answered yet.
+    asked: HashMap<u64, oneshot::Sender<Delegated>>,
+    delegations: u64,
+    /// Those who wait for its children.
+    children: HashMap<JobHandle, oneshot::Sender<ChildEnd>>,
 }
 
 /// All of them. Dropping a job has its agent dropped.
@@ -51,6 +59,9 @@ impl Jobs {
             control: control.clone(),
             held: false,
             missed: false,
+            asked: HashMap::new(),
+            delegations: 0,
+            children: HashMap::new(),
         };
         self.running.insert(handle, job);
         agent_task(agent, start, sender, control)
@@ -80,8 +91,48 @@ impl Jobs {
         std::mem::take(&mut job.missed)
     }
 
+    /// The token under which a delegation is answered; `None` if the job is over.
+    pub(super) fn asks(&mut self, handle: JobHandle, answer: oneshot::Sender<Delegated>) -> Option<u64> {
+        let job = self.running.get_mut(&handle)?;
+        job.delegations += 1;
+        job.asked.insert(job.delegations, answer);
+        Some(job.delegations)
+    }
+
+    /// The runtime has answered a delegation.
+    pub(super) fn delegated(&mut self, handle: JobHandle, token: u64, answer: Result<Child, WireError>) {
+        let Some(job) = self.running.get_mut(&handle) else { return };
+        let Some(asked) = job.asked.remove(&token) else { return };
+        let answer = answer.map_err(Undelegated::Refused).map(|child| {
+            let (sender, end) = oneshot::channel();
+            job.children.insert(child.job, sender);
+            (child, end)
+        });
+        // An agent that no longer waits needs no answer.
+        let _ = asked.send(answer);
+    }
+
+    /// A delegation did not get as far as the runtime.
+    pub(super) fn never_asked(&mut self, handle: JobHandle, token: u64, misuse: ApiMisuse) {
+        let asked = self.running.get_mut(&handle).and_then(|job| job.asked.remove(&token));
+        if let Some(asked) = asked {
+            let _ = asked.send(Err(Undelegated::Misuse(misuse)));
+        }
+    }
+
+    pub(super) fn child_ended(&mut self, handle: JobHandle, child: JobHandle, end: ChildEnd) {
+        let waiting = self.running.get_mut(&handle).and_then(|job| job.children.remove(&child));
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(end);
+        }
+    }
+
+    pub(super) fn is_child(&self, handle: JobHandle, child: JobHandle) -> bool {
+        self.running.get(&handle).is_some_and(|job| job.children.contains_key(&child))
+    }
+
     /// What the agent says next; `None` when it says nothing more for this turn.
-    pub(super) fn next(&mut self, handle: JobHandle) -> Option<AgentInput> {
+    pub(super) fn next(&mut self, handle: JobHandle) -> Option<Said> {
         let job = self.running.get_mut(&handle)?;
         if job.held {
             job.missed = true;

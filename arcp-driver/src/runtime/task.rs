@@ -14,6 +14,7 @@ use arcp_proto::runtime::{AgentEnd, AgentFailure, AgentInput, StartJob, StopReas
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures_core::Stream;
 
+use super::said::Said;
 use crate::agent::{Agent, Run};
 use crate::context::JobContext;
 use crate::queue::{Sender, lock, register};
@@ -131,12 +132,7 @@ impl Control {
 }
 
 /// The task of a job.
-pub(crate) fn agent_task(
-    agent: Agent,
-    start: StartJob,
-    queue: Sender<AgentInput>,
-    control: Arc<Control>,
-) -> Task {
+pub(crate) fn agent_task(agent: Agent, start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> Task {
     let (job, input) = JobContext::new(start, queue.clone(), control.clone());
     // Started in its own task, because the function's own beginning may take its time or panic.
     let run: Run = Box::pin(async move { agent.start(job, input).await });
@@ -146,7 +142,7 @@ pub(crate) fn agent_task(
 struct AgentTask {
     /// `None` once it has ended.
     run: Option<Run>,
-    queue: Sender<AgentInput>,
+    queue: Sender<Said>,
     control: Arc<Control>,
 }
 
@@ -154,7 +150,7 @@ impl AgentTask {
     /// Drops the agent and ends the job. An endpoint that is gone, or has killed the job, takes no notice.
     fn end(&mut self, end: AgentEnd) {
         self.drop_agent();
-        let _ = self.queue.force(AgentInput::Finish(end));
+        let _ = self.queue.force(Said::Input(AgentInput::Finish(end)));
     }
 
     fn drop_agent(&mut self) {
@@ -202,6 +198,19 @@ pub(crate) fn failure(message: &str) -> AgentEnd {
         message: message.to_owned(),
         agent_code: None,
     })
+}
+
+/// The outcome of what others wrote, or `otherwise` where there was a panic.
+pub(crate) async fn caught<T>(outcome: impl Future<Output = T> + Send, otherwise: fn() -> T) -> T {
+    let mut outcome = Box::pin(outcome);
+    std::future::poll_fn(move |cx| {
+        // Not looked at again after a panic.
+        catch_unwind(AssertUnwindSafe(|| outcome.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            forget_panic(panic);
+            Poll::Ready(otherwise())
+        })
+    })
+    .await
 }
 
 /// Drops what was thrown; the panic hook has reported it. Dropping it may panic once more.

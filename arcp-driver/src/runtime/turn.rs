@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arcp_proto::error::ApiMisuse;
 use arcp_proto::runtime::{
-    AgentInput, AuthId, ConnectionId, Credentials, JobHandle, LeaseDecision, Output, RuntimeEndpoint,
-    StartJob, Verdict,
+    AuthId, ConnectionId, Credentials, DecisionId, LeaseDecision, LeaseQuestion, Output, RuntimeEndpoint,
+    Verdict,
 };
 use arcp_proto::time::{Instant, Now};
 use futures_channel::mpsc::UnboundedSender;
 
 use super::connection::{Accepted, BATCH, Connection, ToPeer, weight};
 use super::jobs::Jobs;
+use super::leases::LeasePolicy;
 use super::observer::Observer;
-use super::task::{Task, failure};
+use super::task::{Task, caught};
 use super::verifier::{Judgement, Verification};
 use super::{Signal, Source};
 use crate::agent::Agent;
@@ -36,20 +36,21 @@ const TURNS: usize = 16;
 /// store, then what agents and connections have to say: a bounded batch of each, so that none of them keeps another
 /// waiting for more than a turn.
 pub(super) struct Loop<T> {
-    core: Box<RuntimeEndpoint>,
+    pub(super) core: Box<RuntimeEndpoint>,
     store: Box<dyn Store>,
     timer: T,
-    agents: HashMap<String, Agent>,
+    pub(super) agents: HashMap<String, Agent>,
     verification: Verification,
-    inbox: Arc<Inbox<Signal>>,
+    leases: Option<Arc<dyn LeasePolicy>>,
+    pub(super) inbox: Arc<Inbox<Signal>>,
     signals: Vec<Signal>,
-    tasks: UnboundedSender<Task>,
+    pub(super) tasks: UnboundedSender<Task>,
     observer: Observer,
     connections: HashMap<ConnectionId, Connection>,
-    jobs: Jobs,
+    pub(super) jobs: Jobs,
     /// Connections to fill, and sources to hear.
     to_flush: VecDeque<ConnectionId>,
-    to_hear: VecDeque<Source>,
+    pub(super) to_hear: VecDeque<Source>,
     /// Connections with frames that the core does not take at the moment.
     held: Vec<ConnectionId>,
     /// Connections that are to be gone by a time, in its order.
@@ -90,6 +91,7 @@ pub(super) struct Parts<T> {
     pub(super) timer: T,
     pub(super) agents: HashMap<String, Agent>,
     pub(super) verification: Verification,
+    pub(super) leases: Option<Arc<dyn LeasePolicy>>,
     pub(super) inbox: Arc<Inbox<Signal>>,
     pub(super) tasks: UnboundedSender<Task>,
     pub(super) observer: Observer,
@@ -97,13 +99,14 @@ pub(super) struct Parts<T> {
 
 impl<T: Timer> Loop<T> {
     pub(super) fn new(core: Box<RuntimeEndpoint>, parts: Parts<T>) -> Self {
-        let Parts { store, timer, agents, verification, inbox, tasks, observer } = parts;
+        let Parts { store, timer, agents, verification, leases, inbox, tasks, observer } = parts;
         Self {
             core,
             store,
             timer,
             agents,
             verification,
+            leases,
             inbox,
             signals: Vec::new(),
             tasks,
@@ -209,12 +212,8 @@ impl<T: Timer> Loop<T> {
                     Some(done) => self.core.handle_store(now, id, done),
                     None => self.unanswered += 1,
                 },
-                Output::Decide { id, question } => {
-                    // Without a policy what is asked for is granted, which is never too much.
-                    let _ = self.core.handle_decision(now, id, LeaseDecision::Grant(question.lease));
-                }
-                // Agents of this driver do not delegate.
-                Output::TellJob { .. } => {}
+                Output::Decide { id, question } => self.decide(now, id, *question),
+                Output::TellJob { job, news } => self.tell(job, news),
                 Output::StartJob(start) => self.start(now, *start),
                 Output::CancelJob { job, reason } => self.jobs.stop(job, reason),
                 Output::KillJob(job) => self.jobs.end(job),
@@ -244,17 +243,26 @@ impl<T: Timer> Loop<T> {
         }
     }
 
-    fn start(&mut self, now: Now, start: StartJob) {
-        let Some(agent) = self.agents.get(start.agent.as_str()) else {
-            // An agent that only the configuration's inventory knows.
-            self.say(now, start.job, AgentInput::Finish(failure("the runtime has no code for this agent")));
-            return;
+    fn decide(&mut self, now: Now, id: DecisionId, question: LeaseQuestion) {
+        let decision = match &self.leases {
+            // Without a policy what is asked for is granted.
+            None => LeaseDecision::Grant(question.lease),
+            Some(policy) => {
+                let (inbox, policy) = (self.inbox.clone(), policy.clone());
+                let decision = caught(async move { policy.decide(question).await }, || LeaseDecision::Refuse);
+                let task = Task::new(async move { inbox.post(Signal::Decision(id, decision.await)) });
+                if self.tasks.unbounded_send(task).is_ok() {
+                    return;
+                }
+                LeaseDecision::Refuse
+            }
         };
-        // Heard once, so that it can signal from then on.
-        self.to_hear.push_back(Source::Job(start.job));
-        let task = self.jobs.start(agent.clone(), start, &self.inbox);
-        // A task that nobody takes says in its own drop how its job ended.
-        let _ = self.tasks.unbounded_send(task);
+        self.decided(now, id, decision);
+    }
+
+    fn decided(&mut self, now: Now, id: DecisionId, decision: LeaseDecision) {
+        // What is wrong with a decision refuses its submit, and the observer is told of it.
+        let _ = self.core.handle_decision(now, id, decision);
     }
 
     fn frames_ready(&mut self, id: ConnectionId) {
@@ -384,6 +392,7 @@ impl<T: Timer> Loop<T> {
             Signal::Source(source) => self.to_hear.push_back(source),
             Signal::Accepted(accepted) => self.accept(now, *accepted),
             Signal::Verdict(id, verdict) => self.core.handle_auth(now, id, verdict),
+            Signal::Decision(id, decision) => self.decided(now, id, decision),
             Signal::PolicyChanged => self.core.policy_changed(now),
             Signal::ShutDown => {
                 self.stopping = true;
@@ -440,29 +449,5 @@ impl<T: Timer> Loop<T> {
             }
         }
         self.to_hear.push_back(Source::Readable(id));
-    }
-
-    fn hear_job(&mut self, job: JobHandle, now: Now) {
-        for _ in 0..BATCH {
-            let Some(input) = self.jobs.next(job) else { return };
-            self.say(now, job, input);
-        }
-        self.to_hear.push_back(Source::Job(job));
-    }
-
-    fn say(&mut self, now: Now, job: JobHandle, input: AgentInput) {
-        let ends = matches!(input, AgentInput::Finish(_));
-        match self.core.handle_agent(now, job, input) {
-            Ok(()) if !ends => {}
-            Ok(()) | Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => self.jobs.end(job),
-            Err(misuse) => {
-                // Only the core can judge the order of events. By the time it has, the agent is further on, so it cannot
-                // be told; and a job that goes on without what it said would be wrong in silence.
-                let failed = AgentInput::Finish(failure(&misuse.to_string()));
-                // A job that has ended meanwhile needs no second end.
-                let _ = self.core.handle_agent(now, job, failed);
-                self.jobs.end(job);
-            }
-        }
     }
 }

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::hint::black_box;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use arcp_proto::runtime::{Credentials, Verdict};
 use arcp_proto::secret::TokenHash;
 
-use super::task::forget_panic;
+use super::task::caught;
 
 /// Decides whether credentials are good, and whose they are.
 ///
@@ -96,7 +94,8 @@ impl Verification {
             None => Judgement::Now(Verdict::Refuse),
             Some(verifier) => {
                 // Called inside the task: what a verifier does before its first await may take long or panic, too.
-                Judgement::Later(Box::pin(caught(async move { verifier.verify(credentials).await })))
+                let verdict = async move { verifier.verify(credentials).await };
+                Judgement::Later(Box::pin(caught(verdict, || Verdict::Refuse)))
             }
         }
     }
@@ -115,19 +114,6 @@ impl fmt::Debug for Verification {
 fn same(left: &TokenHash, right: &TokenHash) -> bool {
     let pairs = left.as_bytes().iter().zip(right.as_bytes());
     pairs.fold(0, |difference, (left, right)| black_box(difference | (left ^ right))) == 0
-}
-
-/// The verdict, or a refusal where there was a panic.
-async fn caught(verdict: impl Future<Output = Verdict> + Send) -> Verdict {
-    let mut verdict = Box::pin(verdict);
-    std::future::poll_fn(move |cx| {
-        // Not looked at again after a panic.
-        catch_unwind(AssertUnwindSafe(|| verdict.as_mut().poll(cx))).unwrap_or_else(|panic| {
-            forget_panic(panic);
-            Poll::Ready(Verdict::Refuse)
-        })
-    })
-    .await
 }
 
 #[cfg(test)]

@@ -358,6 +358,11 @@ pub enum RuntimeEvent {
         /// Why not, if it was denied.
         denied: Option<ErrorCode>,
     },
+    /// A decision granted more than was asked for, or dropped a restriction; the submit was refused.
+    LeaseTooWide {
+        /// Who submitted.
+        principal: Arc<str>,
+    },
     /// A job's lease has ended; the job is being stopped.
     LeaseExpired {
         /// The job.

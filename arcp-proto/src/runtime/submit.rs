@@ -22,7 +22,7 @@ use crate::runtime::output::{DecisionId, LeaseDecision, LeaseQuestion, Output};
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Reply;
 use crate::runtime::store::JobRecord;
-use crate::runtime::{Effect, RuntimeEndpoint, SessionHandle, Timer, idempotency};
+use crate::runtime::{Effect, RuntimeEndpoint, RuntimeEvent, SessionHandle, Timer, idempotency};
 use crate::time::Now;
 use crate::trace::TraceId;
 use crate::wire::Envelope;
@@ -167,6 +167,8 @@ impl RuntimeEndpoint {
             LeaseDecision::Grant(lease)
                 if !lease.may_stand_for(&submission.lease, self.config.lease_policy) =>
             {
+                let principal = Arc::clone(&self.principals.at(submission.principal).name);
+                self.event(RuntimeEvent::LeaseTooWide { principal });
                 let error = WireError::new(ErrorCode::InternalError, "the lease could not be granted");
                 self.refuse_submission(submission, error);
                 return Err(ApiMisuse::OutOfRange(

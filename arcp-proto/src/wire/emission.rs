@@ -27,7 +27,8 @@ const PHASES_OF_THE_RUNTIME: [&str; 2] = ["back_pressure", "credential_rotated"]
 const METRICS_OF_THE_RUNTIME: &str = "cost.budget.";
 
 /// Why a tool failed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
 pub struct ToolError {
     /// One of the fifteen codes; anything finer goes into `details`.
     pub code: ErrorCode,
