@@ -13,7 +13,7 @@ use crate::id::JobId;
 use crate::observe::Sight;
 use crate::runtime::inbound::Request;
 use crate::runtime::job::{Job, JobState};
-use crate::runtime::policy::sight;
+use crate::runtime::policy::{sight, visible_parent};
 use crate::runtime::{Output, RuntimeEndpoint, RuntimeEvent};
 use crate::time::UnixTime;
 use crate::wire::list::{DEFAULT_PAGE, JobEntry, Jobs, LARGEST_PAGE, ListJobs};
@@ -81,7 +81,7 @@ impl RuntimeEndpoint {
         let mut others = 0;
         let viewer = (session.principal, &*session.principal_name);
         let sees_others = config.visibility.sees_others(viewer.1);
-        let table = if sees_others { job_keys } else { &principals.at(session.principal).jobs };
+        let table = if sees_others { &*job_keys } else { &principals.at(session.principal).jobs };
         let mut last = None;
         for (looked_at, (key, handle)) in table.range((Bound::Unbounded, below)).rev().enumerate() {
             if looked_at == LOOKED_AT {
@@ -96,7 +96,8 @@ impl RuntimeEndpoint {
                 continue;
             };
             let is_own = job.principal == session.principal;
-            if let Some(entry) = filter.entry(job, is_own) {
+            let parent = || visible_parent(&config.visibility, viewer, (jobs, job_keys), job);
+            if let Some(entry) = filter.entry(job, is_own, parent) {
                 if !page.take(entry) {
                     has_more = true;
                     break;
@@ -142,7 +143,7 @@ impl<'a> Filter<'a> {
 
     /// What the job's entry says, if its acceptance is stored and it is asked for. Of another principal's job, positions
     /// stand for origin numbers (D-65).
-    fn entry(&self, job: &Job, is_own: bool) -> Option<JobEntry> {
+    fn entry(&self, job: &Job, is_own: bool, parent: impl FnOnce() -> Option<JobId>) -> Option<JobEntry> {
         let committed = job.committed?;
         let is_wanted = self.states & bit(committed.state) != 0
             && self.agent.is_none_or(|agent| {
@@ -158,7 +159,7 @@ impl<'a> Filter<'a> {
             status: Some(committed.state.as_str().to_string()),
             lease: Some(job.lease.to_json()),
             lease_constraints: job.lease.constraints_json(),
-            parent_job_id: job.parentage.and_then(|parentage| JobId::new(&parentage.job.to_string())),
+            parent_job_id: parent(),
             created_at: Some(job.accepted_at),
             trace_id: Some(job.trace_id.to_string()),
             last_event_seq: Some(if is_own { committed.last_origin } else { committed.last_pos }),

@@ -1,14 +1,16 @@
 //! Who may see what: one question for lists, subscriptions and cancels, and what follows when its answers change
 //! (protocol §2.7, §3.5, §3.6, §3.8).
 
+use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::agent::{AgentRef, Unresolved};
 use crate::error::{ErrorCode, WireError};
-use crate::id::JobKey;
+use crate::id::{JobId, JobKey};
 use crate::observe::{ObservedJob, Sight, Visibility};
+use crate::runtime::arena::Arena;
 use crate::runtime::inbound::Request;
 use crate::runtime::job::Job;
 use crate::runtime::output::{Access, Decision};
@@ -33,6 +35,22 @@ pub(super) fn sight(visibility: &Visibility, viewer: (PrincipalHandle, &str), jo
     visibility.job(viewer.1, &observed)
 }
 
+/// The parent of a job, as far as `viewer` may know of it.
+pub(super) fn visible_parent(
+    visibility: &Visibility,
+    viewer: (PrincipalHandle, &str),
+    (jobs, keys): (&Arena<JobHandle, Job>, &BTreeMap<JobKey, JobHandle>),
+    child: &Job,
+) -> Option<JobId> {
+    let parent = child.parentage?.job;
+    let is_visible = child.principal == viewer.0
+        || keys
+            .get(&parent)
+            .and_then(|parent| jobs.get(*parent))
+            .is_some_and(|parent| sight(visibility, viewer, parent) > Sight::Nothing);
+    if is_visible { JobId::new(&parent.to_string()) } else { None }
+}
+
 /// The answer to a request about a job that its principal may not make. There is no difference between "no such job" and
 /// "not yours to see" (D-16).
 fn refusal(seen: Sight, words: &'static str) -> WireError {
@@ -45,8 +63,8 @@ fn refusal(seen: Sight, words: &'static str) -> WireError {
 impl RuntimeEndpoint {
     /// The answers of the configured [`ObservePolicy`](crate::observe::ObservePolicy) have changed: subscriptions that are
     /// allowed no longer end here. What was numbered already still arrives (D-15); of what follows, the subscriber gets
-    /// nothing, and is not told so: the protocol has no word for it. Each end is told by a [`RuntimeEvent::Access`]. Lists and new requests need no such
-    /// call, and neither does a recovery.
+    /// nothing, and is not told so: the protocol has no word for it. Each end is told by a [`RuntimeEvent::Access`].
+    /// Lists and new requests need no such call, and neither does a recovery.
     pub fn policy_changed(&mut self, now: Now) {
         if self.enter(now) {
             self.judge_follows();
@@ -140,6 +158,13 @@ impl RuntimeEndpoint {
             return Sight::Nothing;
         };
         sight(&self.config.visibility, (session.principal, &session.principal_name), job)
+    }
+
+    /// The parent of a job, as far as the session's principal may know of it.
+    pub(super) fn parent_for(&self, session: SessionHandle, child: &Job) -> Option<JobId> {
+        let session = self.sessions.get(session)?;
+        let viewer = (session.principal, &*session.principal_name);
+        visible_parent(&self.config.visibility, viewer, (&self.jobs, &self.job_keys), child)
     }
 
     /// Whether the session's principal submitted the job. Others are shown positions where it is shown origin numbers

@@ -140,7 +140,7 @@ impl RuntimeEndpoint {
                     lease: Some(job.lease.to_json()),
                     lease_constraints: job.lease.constraints_json(),
                     budget: budget.clone(),
-                    parent_job_id: parent_id(job),
+                    parent_job_id: self.parent_for(session, job),
                     trace_id: Some(job.trace_id.to_string()),
                     subscribed_from: Some(*subscribed_from),
                     replayed: *replayed,

@@ -76,6 +76,46 @@ async fn lists_are_cut_where_it_is_asked() {
 }
 
 #[tokio::test]
+async fn what_is_granted_is_shown() {
+    let (url, _serving) = local(|builder| builder).await;
+    let arguments = [
+        "echo",
+        "--lease",
+        "tool.call=search.*",
+        "--lease",
+        "tool.call=mail",
+        "--lease",
+        "net.fetch=https://example.com/a?b=*",
+        "--budget",
+        "USD:1.50",
+        "--expires-at",
+        "2096-01-01T00:00:00Z",
+    ];
+    let programs = ran(client(&url, "submit", &[&arguments[..], &["--json"]].concat())).await;
+    let accepted = &programs.of_type("accepted")[0];
+    assert_eq!(
+        accepted["lease"],
+        json!({"tool.call": ["search.*", "mail"], "net.fetch": ["https://example.com/a?b=*"], "cost.budget": ["USD:1.50"]})
+    );
+    assert_eq!(
+        (&accepted["budget"], &accepted["lease_constraints"]),
+        (&json!({"USD": 1.5}), &json!({"expires_at": "2096-01-01T00:00:00.000Z"}))
+    );
+    let people = ran(client(&url, "submit", &arguments)).await;
+    let said = "lease     tool.call search.* mail, net.fetch https://example.com/a?b=*, 1.5 USD, until 2096-01-01T00:00:00.000Z";
+    let line = people.out.lines().find(|line| line.contains("lease")).unwrap_or_else(|| panic!("{people:?}"));
+    assert_eq!(
+        line.split_whitespace().skip(1).collect::<Vec<_>>(),
+        said.split_whitespace().collect::<Vec<_>>()
+    );
+    let job = accepted["job_id"].as_str().unwrap();
+    let told = ran(client(&url, "tail", &[job, "--history", "--json"])).await;
+    assert_eq!(told.of_type("subscribed")[0]["lease"], accepted["lease"]);
+    let soon = ran(client(&url, "submit", &["echo", "--expires-in", "1h", "--json"])).await;
+    assert!(soon.of_type("accepted")[0]["lease_constraints"]["expires_at"].is_string(), "{soon:?}");
+}
+
+#[tokio::test]
 async fn what_the_runtime_does_not_know_is_not_submitted() {
     let (url, _serving) = local(|builder| {
         builder.config(|config| {

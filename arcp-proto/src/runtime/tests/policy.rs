@@ -240,6 +240,31 @@ fn observers_are_shown_positions_and_nothing_of_the_submitters_session() {
 }
 
 #[test]
+fn a_parent_that_one_may_not_see_is_not_named() {
+    for (agent, shown) in [("a", true), ("mailer", false)] {
+        let mut world = World::with(Rules::of(Sight::Follow).config());
+        let (a, _) = world.session(ALL);
+        let (b, _) = world.session_of("other", ALL);
+        let lease = json!({"agent.delegate": ["*"]});
+        let (parent, accepted) = world.submit_with(a, "m1", json!({"agent": agent, "lease_request": lease}));
+        let child = world.delegate(parent, json!({})).unwrap();
+        let child = child.key.to_string();
+        let parent = accepted["job_id"].clone();
+        let named = |shown: bool| if shown { parent.clone() } else { Value::Null };
+        for (connection, shown) in [(a, true), (b, shown)] {
+            let page = list(&mut world, connection, json!({}));
+            let entry = page["jobs"].as_array().unwrap().iter().find(|job| job["job_id"] == child.as_str());
+            assert_eq!(entry.unwrap()["parent_job_id"], named(shown), "{agent}");
+            world.send(connection, "u", "job.unsubscribe", json!({"job_id": child}));
+            let subscribed = subscribe(&mut world, connection, "m2", &child, true);
+            assert_eq!(subscribed[0]["payload"]["parent_job_id"], named(shown), "{agent}");
+        }
+        let told = world.texts[&b].iter().any(|text| text.contains(parent.as_str().unwrap()));
+        assert_eq!(told, shown, "{agent}");
+    }
+}
+
+#[test]
 fn pages_across_principals_show_each_visible_job_once_newest_first() {
     let rules = Rules::of(Sight::List);
     let mut world = World::with(rules.config());
