@@ -26,7 +26,9 @@ impl ClientEndpoint {
     /// A frame behind the welcome. `bytes` is its size.
     pub(super) fn receive(&mut self, now: Now, envelope: &Envelope<'_>, bytes: usize) {
         let Some(session) = &self.session else { return };
-        if envelope.session_id.as_deref().is_some_and(|id| id != session.id.as_str()) {
+        let is_of_session = envelope.session_id.as_deref().is_none_or(|id| id == session.id.as_str());
+        let is_kept = session.profile.repeats_kept_frames() && envelope.message_type.starts_with("job.");
+        if !is_of_session && !is_kept {
             self.ignored += 1;
             return;
         }

@@ -87,6 +87,13 @@ impl PeerProfile {
         matches!(self, Self::TypeScript)
     }
 
+    /// Whether it answers a submit made again with the frames it kept from the first one, which name the session they
+    /// were made for.
+    #[must_use]
+    pub const fn repeats_kept_frames(self) -> bool {
+        matches!(self, Self::Python113 | Self::PythonNewer)
+    }
+
     /// Whether it answers a submit whose earlier copy is still being accepted with `INTERNAL_ERROR`.
     #[must_use]
     pub const fn refuses_copies_in_progress(self) -> bool {
@@ -149,6 +156,7 @@ mod tests {
         only(&[TypeScript], PeerProfile::rejects_like_an_end);
         only(&[Go], PeerProfile::refuses_copies_in_progress);
         only(&[Ruby], PeerProfile::grants_by_name);
+        only(&[Python113, PythonNewer], PeerProfile::repeats_kept_frames);
         use TransportKind::{Lines, Memory, WebSocket};
         let (short, long) = (65_536, 1_048_576);
         for transport in [WebSocket, Memory] {

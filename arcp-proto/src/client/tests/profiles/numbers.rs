@@ -102,6 +102,34 @@ fn a_terminal_kept_from_the_session_before_ends_its_job() {
 }
 
 #[test]
+fn frames_kept_from_another_session_answer_a_submit_made_again() {
+    for (profile, takes_them) in [(PeerProfile::Python113, true), (PeerProfile::Unknown, false)] {
+        let mut world = with(profile);
+        world.submit();
+        let submit = world.sent.pop_back().expect("a submit");
+        let mut kept = |message_type: &str, seq: Option<u64>, payload: Value| {
+            let mut frame = json!({
+                "arcp": "1.1", "id": "m", "type": message_type, "session_id": "sess_01KZZSPQHVT4QJ3M8Y6D0R5W2Y",
+                "job_id": JOB, "payload": payload,
+            });
+            if let Some(seq) = seq {
+                frame["event_seq"] = seq.into();
+            }
+            world.feed(&frame);
+        };
+        kept("job.accepted", None, json!({"job_id": JOB, "request_id": submit["id"]}));
+        kept("job.result", Some(1), json!({"final_status": "success", "result": 1}));
+        kept("session.bye", None, json!({"reason": "of another session"}));
+        let told = world.told();
+        if takes_them {
+            assert_eq!(told, [format!("accepted 0 {JOB}"), format!("ended {JOB} 1 success")]);
+        } else {
+            assert_eq!(told, [""; 0]);
+        }
+    }
+}
+
+#[test]
 fn a_numbered_cancelled_counts() {
     for profile in [PeerProfile::Java, PeerProfile::Go] {
         let mut world = with_job(profile);
