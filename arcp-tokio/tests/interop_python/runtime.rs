@@ -301,6 +301,14 @@ async fn subscribe(python: &Python, way: Way) {
     soon(job.cancel()).await.unwrap();
     assert_eq!(failed(soon(watch.output()).await).0, FinalStatus::Cancelled);
     assert_eq!(failed(soon(job.output()).await).0, FinalStatus::Cancelled);
+    let mut finished = soon(owner.submit("count").input(&json!({ "to": 3 }))).await.unwrap();
+    soon(finished.output()).await.unwrap();
+    let mut late = soon(watcher.subscribe(finished.id()).history()).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = soon(late.next()).await {
+        seen.push(counted(&event.unwrap()));
+    }
+    assert_eq!((seen, soon(late.result::<u64>()).await.unwrap()), (vec![1, 2, 3], 3));
     let nobodys = JobId::new("job_00000000000000000000000000").unwrap();
     assert_eq!(refused(soon(watcher.subscribe(&nobodys)).await).code, "JOB_NOT_FOUND");
 }
@@ -430,6 +438,13 @@ async fn idempotent_retry(python: &Python, way: Way) {
     assert_eq!(soon(again.result::<u64>()).await.unwrap(), 2);
     assert_eq!(refused(soon(submit(3)).await).code, "DUPLICATE_KEY");
     still_works(&client).await;
+    if way == Way::WebSocket {
+        let other = served.client().await;
+        let submit = other.submit("count").key("interop").input(&json!({ "to": 2 }));
+        let mut again = soon(submit).await.unwrap();
+        assert_eq!(soon(again.result::<u64>()).await.unwrap(), 2);
+        assert_eq!(again.id(), first.id());
+    }
 }
 
 async fn unknown_agent(python: &Python, way: Way) {
