@@ -3,10 +3,10 @@
 use std::format;
 use std::string::ToString;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::peer::{JOB, World, job};
-use super::{OTHER, PROFILES, welcome, with_job};
+use super::{OTHER, PROFILES, welcome, with, with_job};
 use crate::client::Subscription;
 use crate::wire::peer::PeerProfile;
 
