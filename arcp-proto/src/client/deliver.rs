@@ -90,7 +90,7 @@ impl ClientEndpoint {
         if let Some((from, to)) = jump {
             self.event(ClientEvent::JobGap { job: id.clone(), from, to });
         }
-        let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
+        let seq = Some(self.numbers.hand_on(index, bytes, is_numbered));
         if let News::End(ended) = &news {
             self.job_ended(&id, Some(ended.status));
         }
@@ -106,7 +106,7 @@ impl ClientEndpoint {
             self.ignored += 1;
             return false;
         };
-        let seq = is_numbered.then(|| self.numbers.hand_on(index, bytes));
+        let seq = Some(self.numbers.hand_on(index, bytes, is_numbered));
         let event = HeldEvent { pos: news.pos(), event: news.into_event(id.clone(), seq) };
         self.jobs.keep(&id, bytes, event);
         is_numbered

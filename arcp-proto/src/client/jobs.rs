@@ -165,6 +165,11 @@ impl Jobs {
         }
     }
 
+    /// Whether a job was submitted here and has not ended.
+    pub(super) fn is_own(&self, id: &str) -> bool {
+        self.live.get(id).is_some_and(|job| job.submitted.is_some())
+    }
+
     /// Whether a job waits for its end since another session took the place of the one it was submitted in.
     pub(super) fn is_reattached(&self, id: &str) -> bool {
         self.live.get(id).is_some_and(|job| job.reattached && job.submitted.is_some())

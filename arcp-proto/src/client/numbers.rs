@@ -8,6 +8,8 @@ use crate::client::jobs::JobIndex;
 const EAGER_ACK_EVENTS: u64 = 1_000;
 /// Bytes of them.
 const EAGER_ACK_BYTES: u64 = 1 << 20;
+/// Where the numbers begin that stand for frames without one; those of sessions never come here.
+const ASIDE: u64 = 1 << 63;
 /// Taken entries that may stand between untaken ones before they are swept out.
 const SWEEP_AT: usize = 1_024;
 
@@ -43,6 +45,9 @@ pub(super) struct Numbers {
     gap_after: Option<u64>,
     /// What was handed on, in order. A number that is not here counts as taken.
     handed: VecDeque<Handed>,
+    /// The same of frames whose numbers do not count, or that have none.
+    aside: VecDeque<Handed>,
+    next_aside: u64,
     untaken_events: u64,
     untaken_bytes: u64,
     /// The last acknowledged number of the session.
@@ -90,11 +95,17 @@ impl Numbers {
         self.gap_after = None;
     }
 
-    /// Hands the last number on for `job`; the number the application gives back is returned.
-    pub(super) fn hand_on(&mut self, job: JobIndex, bytes: usize) -> u64 {
-        let number = self.handed_as(self.last);
+    /// Hands a frame of `job` on, with the last number if it `is_numbered`; the number the application gives back is
+    /// returned.
+    pub(super) fn hand_on(&mut self, job: JobIndex, bytes: usize, is_numbered: bool) -> u64 {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.handed.push_back(Handed { number, bytes, job, taken: false });
+        let (queue, number) = if is_numbered {
+            (&mut self.handed, self.base.saturating_add(self.last))
+        } else {
+            self.next_aside += 1;
+            (&mut self.aside, ASIDE | self.next_aside)
+        };
+        queue.push_back(Handed { number, bytes, job, taken: false });
         self.untaken_events += 1;
         self.untaken_bytes = self.untaken_bytes.saturating_add(bytes);
         number
@@ -108,14 +119,14 @@ impl Numbers {
 
     /// The application has `number`. Anything it was not given, or gave back before, changes nothing.
     pub(super) fn taken(&mut self, number: u64) {
-        let Some(first) = self.handed.front().map(|entry| entry.number) else { return };
+        let queue = if number & ASIDE == 0 { &mut self.handed } else { &mut self.aside };
+        let Some(first) = queue.front().map(|entry| entry.number) else { return };
         let Some(distance) = number.checked_sub(first) else { return };
         // Without a hole, the distance is the index.
-        let direct = usize::try_from(distance)
-            .ok()
-            .filter(|&at| self.handed.get(at).is_some_and(|e| e.number == number));
-        let found = direct.or_else(|| self.handed.binary_search_by_key(&number, |entry| entry.number).ok());
-        if let Some(entry) = found.and_then(|at| self.handed.get_mut(at)) {
+        let direct =
+            usize::try_from(distance).ok().filter(|&at| queue.get(at).is_some_and(|e| e.number == number));
+        let found = direct.or_else(|| queue.binary_search_by_key(&number, |entry| entry.number).ok());
+        if let Some(entry) = found.and_then(|at| queue.get_mut(at)) {
             take(entry, &mut self.untaken_events, &mut self.untaken_bytes, &mut self.unacknowledged_bytes);
         }
         self.sweep();
@@ -123,7 +134,7 @@ impl Numbers {
 
     /// The application wants nothing of `job` any more.
     pub(super) fn abandon(&mut self, job: JobIndex) {
-        for entry in self.handed.iter_mut().filter(|entry| entry.job == job) {
+        for entry in self.handed.iter_mut().chain(&mut self.aside).filter(|entry| entry.job == job) {
             take(entry, &mut self.untaken_events, &mut self.untaken_bytes, &mut self.unacknowledged_bytes);
         }
         self.sweep();
@@ -175,12 +186,14 @@ impl Numbers {
     }
 
     fn sweep(&mut self) {
-        while self.handed.front().is_some_and(|entry| entry.taken) {
-            self.handed.pop_front();
-        }
         let untaken = usize::try_from(self.untaken_events).unwrap_or(usize::MAX);
-        if self.handed.len() > untaken.saturating_mul(2).saturating_add(SWEEP_AT) {
-            self.handed.retain(|entry| !entry.taken);
+        for queue in [&mut self.handed, &mut self.aside] {
+            while queue.front().is_some_and(|entry| entry.taken) {
+                queue.pop_front();
+            }
+            if queue.len() > untaken.saturating_mul(2).saturating_add(SWEEP_AT) {
+                queue.retain(|entry| !entry.taken);
+            }
         }
     }
 }
@@ -197,6 +210,7 @@ fn take(entry: &mut Handed, events: &mut u64, bytes: &mut u64, unacknowledged: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     const JOB: JobIndex = JobIndex::new(1);
     const OTHER: JobIndex = JobIndex::new(2);
@@ -204,7 +218,7 @@ mod tests {
     fn arrive(numbers: &mut Numbers, job: JobIndex, number: u64) -> u64 {
         assert_eq!(numbers.judge(number, true), Arrival::Next);
         numbers.advance(number);
-        numbers.hand_on(job, 100)
+        numbers.hand_on(job, 100, true)
     }
 
     #[test]
@@ -238,6 +252,24 @@ mod tests {
         assert_eq!(numbers.taken_up_to(), 2);
         numbers.taken(3);
         assert_eq!(numbers.taken_up_to(), 3);
+    }
+
+    #[test]
+    fn frames_without_a_number_count_until_they_are_taken_and_are_not_acknowledged() {
+        let mut numbers = Numbers::default();
+        arrive(&mut numbers, JOB, 1);
+        let aside: Vec<u64> = (0..3).map(|_| numbers.hand_on(OTHER, 100, false)).collect();
+        assert!(!numbers.is_within(4, 1_000) && !numbers.is_within(10, 400));
+        numbers.taken(aside[1]);
+        numbers.taken(aside[1]);
+        assert!(numbers.is_within(4, 400) && !numbers.is_within(3, 400));
+        assert_eq!((numbers.last(), numbers.taken_up_to()), (1, 0));
+        numbers.taken(1);
+        assert_eq!(numbers.acknowledge(), 1);
+        numbers.abandon(OTHER);
+        assert!(numbers.is_within(1, 1));
+        assert!(numbers.aside.is_empty());
+        assert!(aside[0] < numbers.hand_on(OTHER, 100, false), "none comes twice");
     }
 
     #[test]

@@ -94,10 +94,11 @@ pub enum ClientEvent {
     JobEvent {
         /// The job.
         job: JobId,
-        /// Its number, if it had one; give it to [`taken`](crate::client::ClientEndpoint::taken) once the application
-        /// has the event. It is the session's number; where sessions before it could not be continued, plus the
-        /// numbers of those, so that none comes twice in the endpoint's life. It rises within a job; events that waited
-        /// for their `job.accepted` may come behind higher ones of other jobs.
+        /// What to give to [`taken`](crate::client::ClientEndpoint::taken) once the application has the event. It is the
+        /// session's number; where sessions before it could not be continued, plus the numbers of those, so that none
+        /// comes twice in the endpoint's life. It rises within a job; events that waited for their `job.accepted` may
+        /// come behind higher ones of other jobs. Of an event without a number, or with one that does not count, it is
+        /// above 2⁶³ and says nothing.
         seq: Option<u64>,
         /// The event, or `None` if it could not be read (its number counts all the same).
         event: Option<EventPayload>,
@@ -106,7 +107,7 @@ pub enum ClientEvent {
     JobEnded {
         /// The job.
         job: JobId,
-        /// Its number, as in [`ClientEvent::JobEvent`].
+        /// As in [`ClientEvent::JobEvent`]; `None` if the end was not received but concluded.
         seq: Option<u64>,
         /// How it ended.
         ended: Box<Ended>,

@@ -288,7 +288,9 @@ pub(super) fn job(id: &str) -> JobId {
 
 fn in_short(event: &ClientEvent) -> String {
     use std::format;
-    let seq = |seq: &Option<u64>| seq.map_or("-".to_string(), |seq| seq.to_string());
+    let seq = |seq: &Option<u64>| {
+        seq.filter(|seq| *seq < 1 << 63).map_or_else(|| "-".to_string(), |seq| seq.to_string())
+    };
     match event {
         ClientEvent::Connected(connected) => {
             let Connected { session_id, resumed, .. } = &**connected;

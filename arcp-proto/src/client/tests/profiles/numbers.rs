@@ -6,8 +6,9 @@ use std::string::ToString;
 use serde_json::{Value, json};
 
 use super::super::peer::{JOB, World, job};
-use super::{OTHER, PROFILES, welcome, with, with_job};
-use crate::client::Subscription;
+use super::{OTHER, PROFILES, configured, welcome, with, with_job};
+use crate::client::{ClientEvent, Subscription};
+use crate::config::ClientConfig;
 use crate::wire::peer::PeerProfile;
 
 #[test]
@@ -122,11 +123,33 @@ fn frames_kept_from_another_session_answer_a_submit_made_again() {
         kept("session.bye", None, json!({"reason": "of another session"}));
         let told = world.told();
         if takes_them {
-            assert_eq!(told, [format!("accepted 0 {JOB}"), format!("ended {JOB} 1 success")]);
+            assert_eq!(told, [format!("accepted 0 {JOB}"), format!("ended {JOB} - success")]);
+            // Their numbers are none of this stream.
+            world.submit_with("k-2");
+            world.sent.retain(|frame| frame["type"] == "job.submit");
+            world.accept(OTHER);
+            world.log(OTHER, 1, 1);
+            assert_eq!(world.told(), [format!("accepted 1 {OTHER}"), format!("event {OTHER} 1 log")]);
         } else {
             assert_eq!(told, [""; 0]);
         }
     }
+}
+
+#[test]
+fn a_terminal_kept_from_this_session_ends_its_job_again() {
+    let mut world = with_job(PeerProfile::Python113);
+    let end = |world: &mut World| {
+        world.say_of(JOB, "job.result", Some(1), json!({"final_status": "success", "result": 1}));
+        world.told()
+    };
+    assert_eq!(end(&mut world), [format!("ended {JOB} 1 success")]);
+    assert_eq!(end(&mut world), [""; 0], "a repeat");
+    world.submit_with("k-1");
+    world.sent.retain(|frame| frame["type"] == "job.submit");
+    world.accept(JOB);
+    world.told();
+    assert_eq!(end(&mut world), [format!("ended {JOB} - success")]);
 }
 
 #[test]
@@ -148,4 +171,21 @@ fn a_numbered_cancelled_counts() {
             "{profile:?}"
         );
     }
+}
+
+#[test]
+fn frames_whose_numbers_do_not_count_fill_the_application_too() {
+    let mut config = ClientConfig::new("tk");
+    config.untaken_events = 2;
+    let mut world = configured(PeerProfile::Python113, config);
+    world.client.subscribe(world.now, &job(OTHER), Subscription::Live).unwrap();
+    world.log(OTHER, 40, 1);
+    assert!(world.client.may_read());
+    world.log(OTHER, 41, 2);
+    assert!(!world.client.may_read());
+    let Some(ClientEvent::JobEvent { seq: Some(seq), .. }) = world.events.pop() else { panic!("an event") };
+    world.sent.clear();
+    world.taken(seq);
+    assert!(world.client.may_read());
+    world.nothing_sent();
 }
