@@ -135,7 +135,11 @@ impl World {
     /// Submits to an agent with a key.
     pub fn submit(&mut self, peer: usize, agent: &str, key: &str, input: &str) -> RequestId {
         let input = RawJson::try_from(input).expect("JSON");
-        let submission = Submission::new(agent, input).idempotency_key(key);
+        self.submit_with(peer, Submission::new(agent, input).idempotency_key(key))
+    }
+
+    /// Submits with whatever else is asked for.
+    pub fn submit_with(&mut self, peer: usize, submission: Submission) -> RequestId {
         self.peers[peer].endpoint.submit(self.now, submission).expect("a submission within limits")
     }
 
@@ -363,7 +367,7 @@ impl World {
                 let grant = LeaseDecision::Grant(question.lease);
                 self.runtime.handle_decision(self.now, id, grant).expect("what is asked for may be granted");
             }
-            Output::TellJob { .. } => {}
+            Output::TellJob { job, news } => self.agents.tell(job, &news, self.now.mono),
             Output::StartJob(start) => self.agents.start(*start, self.now.mono),
             Output::CancelJob { job, .. } => self.agents.stop(job, self.now.mono),
             Output::KillJob(job) => self.agents.kill(job),

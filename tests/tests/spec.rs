@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
-use arcp_proto::client::{ClientEvent, ListQuery, ResumeState, Subscription};
+use arcp_proto::client::{ClientEvent, ListQuery, ResumeState, Submission, Subscription};
 use arcp_proto::id::SessionId;
+use arcp_proto::lease::LeaseRequest;
+use arcp_proto::time::UnixTime;
+use arcp_proto::wire::RawJson;
+use arcp_proto::wire::event::Emission;
 use arcp_tests::link::{Break, Cut, Moment, Script, World};
 use arcp_tests::trace::{Direction, Fate};
 use insta::assert_snapshot;
@@ -186,6 +190,163 @@ fn list_and_subscribe() {
     for peer in [0, 1] {
         assert_eq!(world.application(peer).story(&job).positions, (1..=87).collect::<Vec<_>>());
     }
+    assert_snapshot!(world.trace.lines());
+}
+
+/// Submits to agent `a` with a lease.
+fn submit_leased(world: &mut World, lease: LeaseRequest) {
+    let submission = Submission::new("a", RawJson::empty_object()).idempotency_key("k").lease(lease);
+    world.client();
+    world.submit_with(0, submission);
+}
+
+/// The frames with a number, each as its job's kind or its own type.
+fn numbered(world: &World) -> Vec<(u64, String)> {
+    let frames = world.trace.frames().filter(|(way, _, _)| *way == Direction::Down);
+    let frames = frames.map(|(_, text, _)| serde_json::from_str::<Value>(text).unwrap());
+    let named = frames.filter_map(|frame| {
+        let kind = frame["payload"]["kind"].as_str().or_else(|| frame["type"].as_str()).unwrap();
+        Some((frame["event_seq"].as_u64()?, kind.to_owned()))
+    });
+    named.collect()
+}
+
+/// What the kinds are, numbered from 1.
+fn from_one(kinds: &[&str]) -> Vec<(u64, String)> {
+    (1..).zip(kinds.iter().map(|kind| (*kind).to_owned())).collect()
+}
+
+/// The errors of operations, by their call.
+fn denials(world: &World) -> Vec<(Value, Value)> {
+    let events = received(world, "job.event").into_iter().map(|mut event| event["payload"]["body"].take());
+    let results = events.filter(|body| body["error"].is_object());
+    results.map(|mut body| (body["call_id"].take(), body["error"]["code"].take())).collect()
+}
+
+/// The amounts that were left, in the order in which they were told.
+fn remaining(world: &World) -> Vec<String> {
+    let events = received(world, "job.event").into_iter().map(|mut event| event["payload"]["body"].take());
+    let metrics = events.filter(|body| body["name"] == "cost.budget.remaining");
+    metrics.map(|body| body["value"].to_string()).collect()
+}
+
+#[test]
+fn lease_expiry() {
+    let mut world = World::new();
+    let script = Script::new()
+        .ignores_stop()
+        .emit(Emission::progress_count(42_000, Some(100_000), Some("files"), None).unwrap())
+        .pause(SECOND * 20)
+        .operate("fs.write", "/index/part-7", "c9")
+        .returns("null");
+    world.agent("a", script);
+    let end = "2026-08-14T09:30:20.000Z";
+    let lease = LeaseRequest::default().grant("fs.read", ["/data/**"]).grant("fs.write", ["/index/**"]);
+    submit_leased(&mut world, lease.expires_at(UnixTime::parse_rfc3339(end).unwrap()));
+    world.run_until("the end", |world| world.application(0).ended() == 1);
+    world.run_for(A_WHILE);
+    let submit = &sent(&world, "job.submit")[0]["payload"];
+    assert_eq!(submit["lease_request"], json!({"fs.read": ["/data/**"], "fs.write": ["/index/**"]}));
+    let accepted = &received(&world, "job.accepted")[0]["payload"];
+    assert_eq!(
+        (&submit["lease_constraints"], &accepted["lease_constraints"]),
+        (&json!({"expires_at": end}), &json!({"expires_at": end}))
+    );
+    assert_eq!(numbered(&world), from_one(&["progress", "tool_call", "tool_result", "job.error"]));
+    assert_eq!(denials(&world), [(json!("c9"), json!("LEASE_EXPIRED"))]);
+    let error = &received(&world, "job.error")[0]["payload"];
+    let essence = ["final_status", "code", "retryable"].map(|name| &error[name]);
+    assert_eq!(essence, [&json!("error"), &json!("LEASE_EXPIRED"), &json!(false)]);
+    assert_snapshot!(world.trace.lines());
+}
+
+#[test]
+fn budget() {
+    let mut world = World::new();
+    let script = Script::new()
+        .call("search", "c1")
+        .cost("cost.search", "0.42", "USD")
+        .call("fetch", "c2")
+        .cost("cost.fetch", "0.7", "USD")
+        .call("search", "c3")
+        .returns("\"what two calls found\"");
+    world.agent("a", script);
+    submit_leased(&mut world, LeaseRequest::default().grant("tool.call", ["*"]).budget("USD:1.00"));
+    world.run_until("the end", |world| world.application(0).ended() == 1);
+    world.run_for(A_WHILE);
+    assert_eq!(received(&world, "job.accepted")[0]["payload"]["budget"].to_string(), r#"{"USD":1}"#);
+    let once = ["tool_call", "tool_result", "metric", "metric"];
+    let expected = [&once[..], &once[..], &["tool_call", "tool_result", "job.result"]].concat();
+    assert_eq!(numbered(&world), from_one(&expected));
+    assert_eq!(remaining(&world), ["0.58", "-0.12"]);
+    assert_eq!(denials(&world), [(json!("c3"), json!("BUDGET_EXHAUSTED"))]);
+    let retryable = &received(&world, "job.event")[9]["payload"]["body"]["error"]["retryable"];
+    assert_eq!(retryable, false);
+    assert_snapshot!(world.trace.lines());
+}
+
+/// A parent that may delegate to `b`, after twelve events of its own.
+fn parent() -> (Script, LeaseRequest) {
+    let lease = LeaseRequest::default().grant("agent.delegate", ["b"]).grant("tool.call", ["test.*"]);
+    (Script::new().logs(12), lease.budget("USD:2.00"))
+}
+
+#[test]
+fn delegation() {
+    let mut world = World::new();
+    let (script, lease) = parent();
+    let child = r#"{"tool.call":["test.run"],"cost.budget":["USD:0.50"]}"#;
+    world.agent("a", script.delegate("b", child).awaits_child().returns("\"done\""));
+    world.agent("b", Script::new().log("testing").returns("\"passed\""));
+    submit_leased(&mut world, lease);
+    world.run_until("the end", |world| {
+        !received(world, "job.result").is_empty() && world.application(0).ended() > 0
+    });
+    world.run_for(A_WHILE);
+    let (parent, child) = (&received(&world, "job.accepted")[0], &received(&world, "job.accepted")[1]);
+    let delegate = received(&world, "job.event")
+        .into_iter()
+        .find(|event| event["payload"]["kind"] == "delegate")
+        .unwrap();
+    let body = &delegate["payload"]["body"];
+    assert_eq!((&delegate["event_seq"], &delegate["job_id"]), (&json!(13), &parent["job_id"]));
+    assert_eq!((&body["child_job_id"], &body["agent"]), (&child["job_id"], &json!("b")));
+    let acceptance = &child["payload"];
+    assert_eq!(
+        (&acceptance["parent_job_id"], &acceptance["delegate_id"]),
+        (&parent["job_id"], &body["delegate_id"])
+    );
+    assert_eq!((&acceptance["agent"], acceptance["request_id"].is_null()), (&json!("b@1.0.0"), true));
+    assert_eq!(child["trace_id"], parent["trace_id"]);
+    let kinds: Vec<_> = numbered(&world).into_iter().skip(12).map(|(_, kind)| kind).collect();
+    // The escrow, what the child says, its end, the refund, the parent's end.
+    assert_eq!(kinds, ["delegate", "metric", "log", "job.result", "metric", "job.result"]);
+    assert_eq!(remaining(&world), ["1.5", "2"]);
+    let ends: Vec<Value> =
+        received(&world, "job.result").into_iter().map(|end| end["job_id"].clone()).collect();
+    assert_eq!(ends, [child["job_id"].clone(), parent["job_id"].clone()]);
+    assert_snapshot!(world.trace.lines());
+}
+
+#[test]
+fn delegation_refused() {
+    let mut world = World::new();
+    let (script, lease) = parent();
+    world.agent(
+        "a",
+        script.delegate("b", r#"{"tool.call":["**"]}"#).log("doing it myself").returns("\"done\""),
+    );
+    submit_leased(&mut world, lease);
+    world.run_until("the end", |world| world.application(0).ended() == 1);
+    world.run_for(A_WHILE);
+    let kinds: Vec<_> = numbered(&world).into_iter().skip(12).map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, ["delegate", "tool_result", "log", "job.result"], "the parent goes on");
+    let events = received(&world, "job.event");
+    let (delegate, result) = (&events[12]["payload"]["body"], &events[13]["payload"]["body"]);
+    assert_eq!(result["call_id"], delegate["delegate_id"]);
+    assert_eq!(result["error"]["code"], "LEASE_SUBSET_VIOLATION");
+    assert_eq!((received(&world, "job.accepted").len(), world.started_jobs()), (1, 1), "there is no child");
+    assert!(received(&world, "session.error").is_empty());
     assert_snapshot!(world.trace.lines());
 }
 

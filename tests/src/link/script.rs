@@ -6,7 +6,8 @@ use std::time::Duration;
 use arcp_proto::error::ErrorCode;
 use arcp_proto::runtime::{AgentEnd, AgentFailure, AgentInput};
 use arcp_proto::wire::RawJson;
-use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
+use arcp_proto::wire::event::{ChunkEmission, Delegation, Emission, LogLevel};
+use arcp_proto::wire::number::NumberText;
 
 /// One thing an agent does.
 #[derive(Debug, Clone)]
@@ -17,6 +18,17 @@ pub enum Step {
     Pause(Duration),
     /// Does nothing more until its job is stopped.
     Idle,
+    /// Announces a tool call with this id, asks whether it may do what the tool does, and says how that went.
+    Operate {
+        /// Where the operation belongs, as `fs.write`.
+        capability: &'static str,
+        /// What it is done to.
+        target: String,
+        /// The call's id.
+        call_id: &'static str,
+    },
+    /// Waits for the end of a job it delegated.
+    AwaitChild,
 }
 
 /// What an agent does, step by step, and how far apart.
@@ -89,6 +101,46 @@ impl Script {
     #[must_use]
     pub fn chunk(self, text: &str, more: bool) -> Self {
         self.then(Step::Say(AgentInput::Chunk(ChunkEmission::utf8(text, more).expect("a small chunk"))))
+    }
+
+    /// Then an operation: `tool.call` on the tool of this name, announced as the call `call_id`.
+    #[must_use]
+    pub fn call(self, tool: &str, call_id: &'static str) -> Self {
+        self.operate("tool.call", tool, call_id)
+    }
+
+    /// Then an operation, announced as the call `call_id`.
+    #[must_use]
+    pub fn operate(self, capability: &'static str, target: &str, call_id: &'static str) -> Self {
+        self.then(Step::Operate { capability, target: target.to_owned(), call_id })
+    }
+
+    /// Then a cost.
+    #[must_use]
+    pub fn cost(self, name: &str, value: &str, currency: &str) -> Self {
+        let value = NumberText::parse(value).expect("a number");
+        self.emit(Emission::metric(name, &value, Some(currency), &[]).expect("a metric"))
+    }
+
+    /// Then a job of its own, with this lease as JSON.
+    #[must_use]
+    pub fn delegate(self, agent: &str, lease: &str) -> Self {
+        let lease = RawJson::try_from(lease).expect("JSON");
+        let delegation = Delegation {
+            token: 0,
+            agent: agent.to_owned(),
+            input: RawJson::empty_object(),
+            lease_request: Some(lease),
+            lease_constraints: None,
+            max_runtime_sec: None,
+        };
+        self.then(Step::Say(AgentInput::Delegate(Box::new(delegation))))
+    }
+
+    /// Then it waits for the end of the job it delegated.
+    #[must_use]
+    pub fn awaits_child(self) -> Self {
+        self.then(Step::AwaitChild)
     }
 
     /// Then some rest.

@@ -64,7 +64,7 @@ const LONG: usize = 200;
 const REQUESTS: [&str; 5] =
     ["job.submit", "job.cancel", "job.subscribe", "session.list_jobs", "session.hello"];
 
-const PREFIXES: [&str; 7] = ["msg_", "job_", "sess_", "rt_", "res_", "idk_", "p_"];
+const PREFIXES: [&str; 8] = ["msg_", "job_", "sess_", "rt_", "res_", "idk_", "dlg_", "p_"];
 
 /// Stable names for what is random.
 #[derive(Debug, Default)]
@@ -150,9 +150,7 @@ fn shown(kind: &str, payload: &Value, name: &str) -> bool {
         // The other spellings of the resume block.
         "session.hello" => name == "resume",
         "job.accepted" | "job.subscribed" => {
-            let is_empty_lease =
-                name == "lease" && payload[name].as_object().is_some_and(serde_json::Map::is_empty);
-            !is_empty_lease && !matches!(name, "lease_constraints" | "credentials" | "budget")
+            name != "lease" || payload[name].as_object().is_none_or(|lease| !lease.is_empty())
         }
         _ => true,
     }
