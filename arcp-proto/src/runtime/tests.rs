@@ -4,6 +4,7 @@ mod acceptances;
 mod answers;
 mod budget;
 mod cancel;
+mod children;
 mod chunks;
 mod decisions;
 mod delegation;
