@@ -5,6 +5,7 @@ mod events;
 mod operation;
 mod quantity;
 mod stream;
+mod trace;
 
 use std::fmt;
 use std::future::Future;
@@ -15,13 +16,14 @@ use std::task::{Context, Poll, ready};
 
 use arcp_proto::agent::AgentRef;
 use arcp_proto::error::ApiMisuse;
-use arcp_proto::id::JobKey;
-use arcp_proto::lease::{Lease, parse_budget};
+use arcp_proto::id::{JobKey, SessionKey};
+use arcp_proto::lease::{Amount, Currency, Lease, parse_budget};
 use arcp_proto::runtime::{AgentInput, StartJob, StopReason};
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::emission::ToolError;
 use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
+use futures_channel::oneshot;
 use serde::Serialize;
 
 use crate::queue::{Send, Sender};
@@ -62,10 +64,12 @@ struct Inner {
     agent: AgentRef,
     trace_id: TraceId,
     principal: Arc<str>,
+    session: Option<SessionKey>,
     lease: Arc<Lease>,
     parent: Option<JobKey>,
     frame_limit: usize,
     calls: AtomicU64,
+    spans: AtomicU64,
     queue: Sender<Said>,
     control: Arc<Control>,
 }
@@ -73,10 +77,22 @@ struct Inner {
 impl JobContext {
     /// What the agent is given, and its input.
     pub(crate) fn new(start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> (Self, RawJson) {
-        let StartJob { job: _, key, agent, input, trace_id, principal, lease, parent, frame_limit } = start;
-        let calls = AtomicU64::new(0);
-        let job =
-            Inner { key, agent, trace_id, principal, lease, parent, frame_limit, calls, queue, control };
+        let StartJob { job: _, key, agent, input, trace_id, principal, session, lease, parent, frame_limit } =
+            start;
+        let job = Inner {
+            key,
+            agent,
+            trace_id,
+            principal,
+            session,
+            lease,
+            parent,
+            frame_limit,
+            calls: AtomicU64::new(0),
+            spans: AtomicU64::new(0),
+            queue,
+            control,
+        };
         (Self { job: Arc::new(job) }, input)
     }
 
@@ -206,6 +222,17 @@ impl JobContext {
     /// of its currency, if the job has one (protocol §5.6).
     pub fn cost(&self, name: &str, amount: &str) -> Emit<'_> {
         self.emit_checked(cost(name, amount))
+    }
+
+    /// What is left of each currency that limits the job, those it shares with its parent included; empty without a
+    /// budget. Every cost that was reported before has been charged.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::JobEnded`].
+    pub async fn remaining(&self) -> Result<Vec<(Currency, Amount)>, ApiMisuse> {
+        let (answer, answered) = oneshot::channel();
+        self.job.queue.send(Said::Remaining(answer)).await.map_err(|_| ApiMisuse::JobEnded)?;
+        answered.await.map_err(|_| ApiMisuse::JobEnded)
     }
 
     /// Has another agent do a part: a child job under a lease that lies within this job's (protocol §6).

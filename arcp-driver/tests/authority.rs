@@ -12,7 +12,7 @@ use std::time::Duration;
 use arcp_driver::{
     AgentError, Amount, Capability, ChildOutput, Client, ClientError, Currency, DelegationError, Denial,
     ErrorCode, EventBody, Job, JobContext, JobError, LeaseDecision, LeaseQuestion, OperationError,
-    RequestError, Runtime, RuntimeBuilder, RuntimeEvent, StopReason, ToolError,
+    RequestError, Runtime, RuntimeBuilder, RuntimeEvent, StopReason, ToolError, TraceId,
 };
 use common::World;
 use serde_json::{Value, json};
@@ -398,5 +398,70 @@ fn a_policy_that_panics_refuses() {
         };
         assert_eq!(error.code, "PERMISSION_DENIED");
         assert!(client.submit("a").await.is_ok(), "and nobody else feels it");
+    });
+}
+
+#[test]
+fn an_agent_knows_what_is_left_and_what_tracing_wants_to_know() {
+    let world = World::new();
+    let (_runtime, client, _) =
+        world.pair(Runtime::builder().agent("a@1.0.0", |job: JobContext, (): ()| async move {
+            job.cost("cost.x", "USD:0.25").await?;
+            let left = job.remaining().await?;
+            assert_eq!(
+                left.iter().map(|(currency, amount)| format!("{currency}:{amount}")).collect::<Vec<_>>(),
+                ["USD:0.75"]
+            );
+            let trace = job.trace_id().to_string();
+            let parents = [job.traceparent(), job.traceparent()];
+            assert_ne!(parents[0], parents[1], "each with a span of its own");
+            for parent in &parents {
+                assert_eq!(TraceId::parse(parent).unwrap().to_string(), trace);
+            }
+            let attributes = job.span_attributes().await?;
+            let names: Vec<_> = attributes.iter().map(|(name, _)| *name).collect();
+            assert_eq!(
+                names,
+                [
+                    "arcp.session_id",
+                    "arcp.job_id",
+                    "arcp.agent",
+                    "arcp.lease.capabilities",
+                    "arcp.budget.remaining"
+                ]
+            );
+            Ok::<_, AgentError>(json!(
+                attributes.into_iter().skip(2).map(|(_, value)| value).collect::<Vec<_>>()
+            ))
+        }));
+    world.run(async move {
+        let mut job = client.submit("a").lease("tool.call", ["secret.*"]).budget("USD:1").await.unwrap();
+        let said: Value = story(&mut job).await.1.unwrap();
+        assert_eq!(
+            said,
+            json!(["a@1.0.0", "tool.call,cost.budget", "USD:0.75"]),
+            "namespaces only, no patterns"
+        );
+    });
+}
+
+#[test]
+fn a_gateways_refusal_keeps_its_code() {
+    let world = World::new();
+    let (_runtime, client, _) =
+        world.pair(Runtime::builder().agent("a", |job: JobContext, (): ()| async move {
+            let refusal = ToolError {
+                code: ErrorCode::PermissionDenied,
+                message: "no such model".into(),
+                details: None,
+            };
+            job.use_model("fast/m", |_| async move { Err::<(), _>(refusal) }).await?;
+            Ok::<_, AgentError>(())
+        }));
+    world.run(async move {
+        let mut job = client.submit("a").lease("model.use", ["fast/*"]).await.unwrap();
+        let (lines, ended) = story(&mut job).await;
+        assert_eq!(lines, ["call_1 calls model.use", "call_1 fails PERMISSION_DENIED"]);
+        assert_eq!(code(ended), "PERMISSION_DENIED");
     });
 }

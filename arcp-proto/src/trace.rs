@@ -1,5 +1,7 @@
 //! Trace ids (protocol §7).
 
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
 
 use crate::entropy::Entropy;
@@ -48,6 +50,13 @@ impl TraceId {
             bytes[15] = 1;
         }
         Self(bytes)
+    }
+
+    /// The `traceparent` to give a tool or another system: this trace, with `span` as the parent there (protocol §7). A
+    /// span of 0 means none in that format, and is written as 1.
+    #[must_use]
+    pub fn traceparent(self, span: u64) -> String {
+        format!("00-{self}-{:016x}-01", span.max(1))
     }
 
     /// The 32 characters `Display` writes.

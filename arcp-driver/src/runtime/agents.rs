@@ -37,6 +37,9 @@ impl<T: Timer> Loop<T> {
                     // An agent that no longer waits needs no answer.
                     let _ = answer.send(self.core.authorize(now, job, &operation));
                 }
+                Some(Said::Remaining(answer)) => {
+                    let _ = answer.send(self.core.budget_remaining(job));
+                }
                 Some(Said::Delegate { asked, answer }) => self.delegate(now, job, *asked, answer),
                 Some(Said::CancelChild { child, reason }) => {
                     if self.jobs.is_child(job, child) {

@@ -1,7 +1,7 @@
 //! What agents say and ask, in their order.
 
 use arcp_proto::error::{ApiMisuse, WireError};
-use arcp_proto::lease::{Canonical, Capability, Denial, LeaseRequest};
+use arcp_proto::lease::{Amount, Canonical, Capability, Currency, Denial, LeaseRequest};
 use arcp_proto::runtime::{AgentInput, Child, ChildEnd, JobHandle};
 use arcp_proto::wire::RawJson;
 use futures_channel::oneshot;
@@ -12,6 +12,8 @@ pub(crate) enum Said {
     Input(AgentInput),
     /// Whether the job may do this.
     Authorize { capability: Capability, target: String, answer: oneshot::Sender<Result<Canonical, Denial>> },
+    /// What is left of its budget.
+    Remaining(oneshot::Sender<Vec<(Currency, Amount)>>),
     /// A job of its own.
     Delegate { asked: Box<Asked>, answer: oneshot::Sender<Delegated> },
     /// A child of it is to end.

@@ -41,23 +41,25 @@ impl RuntimeEndpoint {
     }
 
     /// What is left of a currency for this job; `None` if it is not limited.
-    pub(super) fn remaining_budget(&self, handle: JobHandle, currency: &Currency) -> Option<Amount> {
+    pub(super) fn remaining_of(&self, handle: JobHandle, currency: &Currency) -> Option<Amount> {
         let purse = self.purse(handle, currency)?;
         Some(self.jobs.get(purse)?.counters.find(currency.as_str())?.remaining)
     }
 
-    /// The counters that limit this job, by currency.
-    pub(super) fn budget_now(&self, handle: JobHandle) -> Vec<(Currency, Amount)> {
+    /// What is left of each currency that limits a job, those it shares with its parent included; empty for a job without
+    /// a budget, and for a handle that names nothing.
+    #[must_use]
+    pub fn budget_remaining(&self, handle: JobHandle) -> Vec<(Currency, Amount)> {
         let Some(job) = self.jobs.get(handle) else { return Vec::new() };
         let currencies = job.lease.budget().iter().map(|budgeted| &budgeted.currency);
         currencies
-            .filter_map(|currency| Some((currency.clone(), self.remaining_budget(handle, currency)?)))
+            .filter_map(|currency| Some((currency.clone(), self.remaining_of(handle, currency)?)))
             .collect()
     }
 
     /// The same as `budget` of `job.subscribed` shows it.
     pub(super) fn budget_json(&self, handle: JobHandle) -> Option<RawJson> {
-        let left = self.budget_now(handle);
+        let left = self.budget_remaining(handle);
         amounts_json(left.iter().map(|(currency, amount)| (currency, *amount)))
     }
 
@@ -67,7 +69,7 @@ impl RuntimeEndpoint {
         if job.lease.budget().iter().all(|budgeted| !budgeted.shared) {
             return job.counters.exhausted().cloned();
         }
-        let left = self.budget_now(handle);
+        let left = self.budget_remaining(handle);
         left.into_iter().find(|(_, amount)| !amount.is_positive()).map(|(currency, _)| currency)
     }
 

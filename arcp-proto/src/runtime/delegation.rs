@@ -65,7 +65,7 @@ impl RuntimeEndpoint {
         let Some(job) = self.jobs.get(parent) else { return Err(WireError::invalid("the job is gone")) };
         let depth = job.depth().saturating_add(1);
         let (principal, children) = (job.principal, job.children.len());
-        let remaining = |currency: &crate::lease::Currency| self.remaining_budget(parent, currency);
+        let remaining = |currency: &crate::lease::Currency| self.remaining_of(parent, currency);
         let lease = asked.inherit(&job.lease, remaining, self.config.lease_policy)?;
         if depth > self.config.limits.delegation_depth {
             return Err(WireError::limit(Limit::Depth, "jobs delegate too deep"));

@@ -222,6 +222,8 @@ pub struct StartJob {
     pub trace_id: TraceId,
     /// Who submitted it, or the job at the root of its delegations.
     pub principal: Arc<str>,
+    /// The session that owns it.
+    pub session: Option<SessionKey>,
     /// Its effective lease.
     pub lease: Arc<Lease>,
     /// The job that delegated it.

@@ -28,6 +28,8 @@ impl RuntimeEndpoint {
     /// The acceptance is stored: the agent may run, unless the job was stopped meanwhile.
     pub(super) fn start(&mut self, handle: JobHandle) {
         let frame_limit = self.owner_frame_limit(handle);
+        let owner = self.jobs.get(handle).and_then(|job| job.owner);
+        let session = owner.and_then(|owner| self.sessions.get(owner)).map(|session| session.key);
         let Some(job) = self.jobs.get_mut(handle) else { return };
         let Step::To(running) = job.state.on(JobEdge::Start) else { return };
         job.state = running;
@@ -42,6 +44,7 @@ impl RuntimeEndpoint {
             input,
             trace_id: job.trace_id,
             principal: Arc::clone(&job.principal_name),
+            session,
             lease: Arc::clone(&job.lease),
             parent: job.parentage.map(|parentage| parentage.job),
             frame_limit,

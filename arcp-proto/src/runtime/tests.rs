@@ -6,6 +6,7 @@ mod budget;
 mod cancel;
 mod children;
 mod chunks;
+mod conservation;
 mod decisions;
 mod delegation;
 mod envelopes;
