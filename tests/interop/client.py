@@ -10,8 +10,17 @@ import asyncio
 import json
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 
-from arcp import ARCPError, ClientInfo, ListJobsFilter, SessionResume, StdioTransport, WebSocketTransport
+from arcp import (
+    ARCPError,
+    ClientInfo,
+    LeaseConstraints,
+    ListJobsFilter,
+    SessionResume,
+    StdioTransport,
+    WebSocketTransport,
+)
 from arcp.client import ARCPClient
 
 PATIENCE = 80.0
@@ -312,11 +321,48 @@ async def unknown_agent(peer):
     return facts
 
 
+async def lease_violation(peer):
+    client, _ = await peer.open()
+    tools = {"agent": "tools", "input": {"calls": ["search.web", "shell.run", "search.mail"]}}
+    handle = await client.submit(**tools, lease_request={"tool.call": ["search.*"]})
+    facts = {
+        "lease": handle.lease,
+        "events": [event async for event in handle.events()],
+        "end": await attempt(handle.done),
+        "none": await job(client, **tools),
+        "unknown": await attempt(client.submit(**tools, lease_request={"coffee.make": ["*"]})),
+    }
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    until = LeaseConstraints(expires_at=soon.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    handle = await client.submit(agent="count", input=FOREVER, lease_constraints=until)
+    facts["constraints"] = plain(handle.lease_constraints)
+    facts["asked_constraints"] = plain(until)
+    facts["expired"] = await attempt(handle.done)
+    await client.close()
+    return facts
+
+
+async def budget(peer):
+    client, _ = await peer.open()
+    handle = await client.submit(
+        agent="tools",
+        input={"calls": ["a", "a", "a", "a"], "cost": "USD:0.4"},
+        lease_request={"tool.call": ["a"], "cost.budget": ["USD:1.00"]},
+    )
+    facts = {
+        "accepted": plain(handle.accepted),
+        "events": [event async for event in handle.events()],
+        "end": await attempt(handle.done),
+    }
+    await client.close()
+    return facts
+
+
 CASES = {
     case.__name__: case
     for case in (
         connect, submit, events, result, cancel, list_jobs, subscribe, history, resume, chunked_result, progress,
-        idempotent_retry, unknown_agent,
+        lease_violation, budget, idempotent_retry, unknown_agent,
     )
 }
 

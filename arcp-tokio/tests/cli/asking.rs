@@ -116,6 +116,23 @@ async fn what_is_granted_is_shown() {
 }
 
 #[tokio::test]
+async fn an_agent_does_what_lease_and_budget_permit() {
+    let runtime = Runtime::start().await;
+    let calls =
+        r#"{"calls":["search.web","shell.run","search.mail","search.web","search.web"],"cost":"USD:0.4"}"#;
+    let lease = ["--lease", "tool.call=search.*", "--budget", "USD:1.00"];
+    let ran = ran(runtime.submit(&[&["tools", "--json", "--input", calls], &lease[..]].concat())).await;
+    assert_eq!((ran.code, &ran.of_type("result")[0]["result"]), (0, &json!(3)), "{ran:?}");
+    let events = ran.of_type("event");
+    let results = events.iter().filter(|event| event["kind"] == "tool_result");
+    let codes: Vec<_> = results.map(|event| event["body"]["error"]["code"].as_str()).collect();
+    assert_eq!(codes, [None, Some("PERMISSION_DENIED"), None, None, Some("BUDGET_EXHAUSTED")]);
+    let left = events.iter().filter(|event| event["body"]["name"] == "cost.budget.remaining");
+    let left: Vec<_> = left.map(|event| event["body"]["value"].as_f64().unwrap()).collect();
+    assert_eq!(left, [0.6, 0.2, -0.2]);
+}
+
+#[tokio::test]
 async fn what_the_runtime_does_not_know_is_not_submitted() {
     let (url, _serving) = local(|builder| {
         builder.config(|config| {

@@ -17,6 +17,8 @@ both_ways! {
     resume: python_client_ws_resume, python_client_stdio_resume;
     chunked_result: python_client_ws_chunked_result, python_client_stdio_chunked_result;
     progress: python_client_ws_progress, python_client_stdio_progress;
+    lease_violation: python_client_ws_lease_violation, python_client_stdio_lease_violation;
+    budget: python_client_ws_budget, python_client_stdio_budget;
     idempotent_retry: python_client_ws_idempotent_retry, python_client_stdio_idempotent_retry;
     unknown_agent: python_client_ws_unknown_agent, python_client_stdio_unknown_agent;
 }
@@ -196,6 +198,39 @@ async fn progress(python: &Python, way: Way) {
         facts["events"].as_array().unwrap().iter().map(|event| event["body"].clone()).collect();
     assert_eq!(bodies, [body(1), body(2), body(3), body(4)]);
     assert_eq!(facts["end"]["result"], 4);
+}
+
+/// The codes with which calls of tools were refused, in order.
+fn calls(events: &Value) -> Vec<Option<&str>> {
+    let events = events.as_array().unwrap().iter();
+    events
+        .filter(|event| event["kind"] == "tool_result")
+        .map(|event| event["body"]["error"]["code"].as_str())
+        .collect()
+}
+
+async fn lease_violation(python: &Python, way: Way) {
+    let facts = play(python, way, "lease_violation").await;
+    assert_eq!(facts["lease"], json!({ "tool.call": ["search.*"] }));
+    assert_eq!(calls(&facts["events"]), [None, Some("PERMISSION_DENIED"), None]);
+    assert_eq!(facts["end"]["result"], 2, "the job goes on");
+    assert_eq!(calls(&facts["none"]["events"]), [Some("PERMISSION_DENIED"); 3], "without a lease");
+    assert_eq!(facts["unknown"]["error"], "INVALID_REQUEST");
+    assert_eq!(facts["constraints"], facts["asked_constraints"]);
+    assert_eq!(facts["expired"]["error"], "LEASE_EXPIRED");
+}
+
+async fn budget(python: &Python, way: Way) {
+    let facts = play(python, way, "budget").await;
+    let accepted = &facts["accepted"];
+    assert_eq!(accepted["lease"]["cost.budget"], json!(["USD:1.00"]));
+    assert_eq!(accepted.get("budget"), None, "it reads only texts there");
+    assert_eq!(calls(&facts["events"]), [None, None, None, Some("BUDGET_EXHAUSTED")]);
+    let events = facts["events"].as_array().unwrap().iter();
+    let left = events.filter(|event| event["body"]["name"] == "cost.budget.remaining");
+    let left: Vec<_> = left.map(|event| event["body"]["value"].clone()).collect();
+    assert_eq!(left, [json!(0.6), json!(0.2), json!(-0.2)]);
+    assert_eq!(facts["end"]["result"], 3);
 }
 
 async fn idempotent_retry(python: &Python, way: Way) {

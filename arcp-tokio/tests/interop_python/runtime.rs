@@ -2,10 +2,12 @@
 
 use std::future::IntoFuture;
 use std::process::Stdio;
+use std::time::Duration;
 
+use arcp_driver::connect::ClientStartError;
 use arcp_driver::{
-    Client, ClientConfig, ClientError, ErrorPayload, EventBody, FinalStatus, Job, JobError, JobEvent, JobId,
-    JobOutput, LogLevel, RequestError, SessionEvent, SessionState, TraceId,
+    Client, ClientConfig, ClientError, ClosedReason, ErrorPayload, EventBody, FinalStatus, Job, JobError,
+    JobEvent, JobId, JobOutput, LogLevel, RequestError, SessionEvent, SessionState, TraceId,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -54,13 +56,16 @@ impl<'a> Served<'a> {
     }
 
     async fn client(&self) -> Client {
+        self.client_with(CANARY).await.unwrap()
+    }
+
+    async fn client_with(&self, token: &str) -> Result<Client, ClientStartError> {
         match &self.listening {
-            Some((_, url)) => soon(arcp_tokio::connect(url).token(CANARY)).await.unwrap(),
+            Some((_, url)) => soon(arcp_tokio::connect(url).token(token)).await,
             None => {
                 let mut command = self.python.script("runtime.py", &["stdio"]);
                 command.env("ARCP_TOKENS", tokens());
-                let connecting = arcp_tokio::connect_child(command, ClientConfig::new(CANARY));
-                soon(connecting).await.unwrap()
+                soon(arcp_tokio::connect_child(command, ClientConfig::new(token))).await
             }
         }
     }
@@ -113,12 +118,13 @@ fn failed<T: std::fmt::Debug>(result: Result<T, JobError>) -> (FinalStatus, Opti
     }
 }
 
-const FOREVER: &str = r#"{"to":100000,"delay_ms":20}"#;
+/// What makes the agent `count` go on until somebody stops it.
+fn forever() -> Value {
+    json!({ "to": 100_000, "delay_ms": 20 })
+}
 
-/// Counts until somebody stops it.
 async fn count_for_ever(client: &Client) -> Job {
-    let input: Value = serde_json::from_str(FOREVER).unwrap();
-    soon(client.submit("count").input(&input)).await.unwrap()
+    soon(client.submit("count").input(&forever())).await.unwrap()
 }
 
 /// It takes another job and does it.
@@ -155,6 +161,12 @@ async fn connect(python: &Python, way: Way) {
     soon(client.close()).await;
     let SessionState::Closed(reason) = client.state() else { panic!("{client:?}") };
     assert_eq!(reason.to_string(), "the session was closed");
+    match served.client_with("nobody's").await {
+        Err(ClientStartError::Client(ClientError::Closed(reason))) => {
+            assert!(matches!(&*reason, ClosedReason::Unauthenticated(_)), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn submit(python: &Python, way: Way) {
@@ -238,12 +250,8 @@ async fn result(python: &Python, way: Way) {
         failed(soon(run("fail", json!(""))).await),
         (FinalStatus::Error, Some("INTERNAL_ERROR".into()))
     );
-    let mut job = soon(async {
-        let input: Value = serde_json::from_str(FOREVER).unwrap();
-        client.submit("count").input(&input).max_runtime(std::time::Duration::from_secs(1)).await
-    })
-    .await
-    .unwrap();
+    let submit = client.submit("count").input(&forever()).max_runtime(Duration::from_secs(1));
+    let mut job = soon(submit).await.unwrap();
     assert_eq!(failed(soon(job.output()).await).0, FinalStatus::TimedOut);
 }
 
@@ -404,6 +412,11 @@ async fn lease_violation(python: &Python, way: Way) {
     let events = rest(&mut job).await;
     assert_eq!(calls(&events), [None, Some("PERMISSION_DENIED".into()), None]);
     assert_eq!(soon(job.result::<u64>()).await.unwrap(), 3);
+
+    let submit = client.submit("count").input(&forever()).expires_in(Duration::from_secs(5));
+    let mut job = soon(submit).await.unwrap();
+    assert!(job.lease().expires_at().is_some());
+    assert_eq!(failed(soon(job.output()).await), (FinalStatus::Error, Some("LEASE_EXPIRED".into())));
 }
 
 async fn budget(python: &Python, way: Way) {

@@ -1,10 +1,14 @@
 //! The demo agents. Small, but each does what a real one does: read a typed input, report, hear when to stop.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arcp_driver::{AgentError, ApiMisuse, ErrorCode, JobContext, RuntimeBuilder, TextStream};
+use arcp_driver::{
+    AgentError, ApiMisuse, Denial, ErrorCode, JobContext, OperationError, RuntimeBuilder, TextStream,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -31,6 +35,7 @@ pub(crate) fn add(builder: RuntimeBuilder, observer: &Observer) -> RuntimeBuilde
     let builder = with.add(builder, "report@1.0.0", report_whole);
     let builder = with.add(builder, "report@2.0.0", report);
     let builder = with.add(builder, "sleep@1.0.0", sleep);
+    let builder = with.add(builder, "tools@1.0.0", tools);
     with.add(builder, "fail@1.0.0", fail)
 }
 
@@ -249,6 +254,32 @@ async fn sleep(job: JobContext, Sleep { seconds }: Sleep) -> Result<f64, AgentEr
         job.progress(second).of(span.as_secs_f64()).units("seconds").await?;
     }
     Ok(seconds)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tools {
+    calls: Vec<String>,
+    /// Of each call, as `USD:0.10`.
+    cost: Option<String>,
+}
+
+/// Calls tools that do nothing, goes on where the lease forbids one, and returns how many calls were permitted.
+async fn tools(job: JobContext, Tools { calls, cost }: Tools) -> Result<u64, AgentError> {
+    limit("calls", u64::try_from(calls.len()).unwrap_or(u64::MAX), 1_000)?;
+    let mut permitted = 0;
+    for tool in &calls {
+        match job.tool(tool, &BTreeMap::<(), ()>::new(), async || Ok::<_, Infallible>("done")).await {
+            Ok(_) => permitted += 1,
+            Err(OperationError::Denied(Denial::Stopped)) => return Err(stopped()),
+            Err(OperationError::Denied(_)) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(cost) = &cost {
+            job.cost("cost.tool", cost).await?;
+        }
+    }
+    Ok(permitted)
 }
 
 #[derive(Deserialize)]
