@@ -1,12 +1,14 @@
 //! What the driver needs from a connection: text frames in, text frames out.
 
+use std::fmt;
+
 use arcp_proto::CloseCode;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-/// What a transport delivers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a transport delivers. Its `Debug` shows no text, which may hold a token.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// One envelope as JSON text, not yet validated (not even as UTF-8).
     Frame(Bytes),
@@ -51,8 +53,8 @@ impl PartialFrame {
     }
 }
 
-/// What a transport is given to deliver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a transport is given to deliver. Its `Debug` shows no text, which may hold a token.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Outgoing {
     /// One envelope as JSON text.
     Frame(String),
@@ -61,6 +63,27 @@ pub enum Outgoing {
     Probe,
     /// Announce the close that follows with this code. A transport without close codes drops it.
     Close(CloseCode),
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(frame) => write!(f, "Frame({} bytes)", frame.len()),
+            Self::Oversized => f.write_str("Oversized"),
+            Self::Proof => f.write_str("Proof"),
+            Self::Partial(bytes) => write!(f, "Partial({bytes})"),
+        }
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(text) => write!(f, "Frame({} bytes)", text.len()),
+            Self::Probe => f.write_str("Probe"),
+            Self::Close(code) => write!(f, "Close({code:?})"),
+        }
+    }
 }
 
 /// Why a connection ended.

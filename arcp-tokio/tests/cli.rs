@@ -6,17 +6,17 @@
 mod asking;
 #[path = "cli/listing.rs"]
 mod listing;
-#[path = "cli/permitted.rs"]
-mod permitted;
 #[path = "cli/program.rs"]
 mod program;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[cfg(unix)]
 #[path = "cli/stopping.rs"]
 mod stopping;
 
 use std::net::TcpListener;
 
-use program::{CANARY, Runtime, arcp, closed_port, ran, ran_with_input, soon, submit};
+use program::{CANARY, Runtime, arcp, closed_port, ran, ran_with_input, submit};
 use serde_json::json;
 
 #[tokio::test]
@@ -316,44 +316,6 @@ async fn tokens_come_from_a_file() {
     command.env("ARCP_TOKEN", format!("{CANARY}="));
     let ran = ran(command).await;
     assert_eq!(ran.code, 0, "{ran:?}");
-}
-
-#[tokio::test]
-async fn web_tokens_are_judged_by_the_key_in_a_file() {
-    let file = std::env::temp_dir().join(format!("arcp-key-{}", std::process::id()));
-    std::fs::write(&file, "canary-3f9c-of-32-bytes-at-least\n").unwrap();
-    let key = file.to_str().unwrap();
-    let serve = |audience| {
-        let issuer = ["--jwt-issuer", "https://issuer.example", "--jwt-audience", audience];
-        arcp(&[&["serve", "--listen", "127.0.0.1:0", "--jwt-key-file", key], &issuer[..]].concat())
-    };
-    let mut runtime = Runtime::of(serve("arcp")).await;
-    let other = Runtime::of(serve("another")).await;
-    std::fs::write(&file, "too short").unwrap();
-    let short = ran(serve("arcp")).await;
-    std::fs::remove_file(&file).unwrap();
-    assert_eq!(short.code, 2);
-    assert!(short.complaint().contains("at least 32 bytes; this one has 9"), "{short:?}");
-    // Of `carol`, from the issuer above, for `arcp`, until the end of the year 9999.
-    let token = [
-        "eyJhbGciOiJIUzI1NiJ9",
-        "eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoiY2Fyb2wiLCJhdWQiOiJhcmNwIiwiZXhwIjoyNTM0MDIzMDA3OTl9",
-        "UFDzj-xO0qI7yXndhso-CivIBM1n2RT5wvOudX32KWU",
-    ]
-    .join(".");
-    let submit = async |runtime: &Runtime, token: &str| {
-        let mut command = runtime.submit(&["echo"]);
-        command.env("ARCP_TOKEN", token);
-        ran(command).await
-    };
-    assert_eq!(submit(&runtime, &token).await.code, 0);
-    let line = soon(runtime.running.err.next_line()).await.unwrap().unwrap();
-    assert!(line.ends_with("started for https://issuer.example|carol"), "{line}");
-    for (runtime, token) in [(&other, token.as_str()), (&runtime, &token[1..]), (&runtime, CANARY)] {
-        let refused = submit(runtime, token).await;
-        assert_eq!(refused.code, 1);
-        assert!(refused.complaint().contains("does not accept the token"), "{refused:?}");
-    }
 }
 
 #[tokio::test]

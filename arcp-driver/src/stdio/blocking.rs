@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{self, Read, Write},
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -15,7 +16,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 const CAPACITY: usize = 64 << 10;
 
 /// State shared with the thread. `changed` wakes the thread, the waker inside wakes the user.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared<T> {
     state: Mutex<T>,
     changed: Condvar,
@@ -41,18 +42,23 @@ fn wake(waker: &mut Option<Waker>) {
 ///
 /// The thread ends with its source. If this is dropped before, the thread stays in its last read; it does not keep
 /// the process from exiting.
-#[derive(Debug)]
 pub struct BlockingReader {
     shared: Arc<Shared<ReaderState>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct ReaderState {
     ready: VecDeque<u8>,
     ended: bool,
     error: Option<io::Error>,
     dropped: bool,
     waker: Option<Waker>,
+}
+
+impl fmt::Debug for BlockingReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlockingReader")
+    }
 }
 
 impl BlockingReader {
@@ -123,12 +129,11 @@ impl Drop for BlockingReader {
 ///
 /// A flush waits until everything is handed to the operating system, a close also until the destination is dropped.
 /// If this is dropped, the thread still writes what it has.
-#[derive(Debug)]
 pub struct BlockingWriter {
     shared: Arc<Shared<WriterState>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct WriterState {
     waiting: Vec<u8>,
     writing: bool,
@@ -137,6 +142,12 @@ struct WriterState {
     ended: bool,
     error: Option<io::Error>,
     waker: Option<Waker>,
+}
+
+impl fmt::Debug for BlockingWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlockingWriter")
+    }
 }
 
 impl BlockingWriter {

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::fmt;
 
 use crate::id::{JobKey, SessionKey, push_ulid};
 use crate::trace::TraceId;
@@ -128,8 +129,8 @@ impl Line {
     }
 }
 
-/// A frame that waits to be written, encoded as late as possible.
-#[derive(Debug, Clone, PartialEq)]
+/// A frame that waits to be written, encoded as late as possible. Its `Debug` shows no text, which may hold a token.
+#[derive(Clone, PartialEq)]
 pub enum Frame {
     /// A complete frame.
     Text(String),
@@ -142,6 +143,20 @@ pub enum Frame {
         /// What it carries.
         event: Arc<LoggedEvent>,
     },
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Numbered { line, seq, event } => f
+                .debug_struct("Numbered")
+                .field("line", line)
+                .field("seq", seq)
+                .field("event", event)
+                .finish(),
+        }
+    }
 }
 
 impl Frame {

@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use core::fmt;
 
 use super::malformed::Malformed;
 use super::read::{self, FieldError, Fields, MAX_ID_BYTES};
@@ -12,8 +13,9 @@ use super::write::push_u64;
 /// Largest `event_seq`, 2^53 − 1: what every peer's numbers hold exactly.
 pub const MAX_EVENT_SEQ: u64 = (1 << 53) - 1;
 
-/// A message, its payload not interpreted yet. Borrows from the frame's text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message, its payload not interpreted yet. Borrows from the frame's text. Its `Debug` shows the names of the
+/// payload's members and not their values, which may be tokens.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
     /// `id`: 1..=128 bytes without control characters.
     pub id: Cow<'a, str>,
@@ -35,6 +37,19 @@ pub struct Envelope<'a> {
     pub optional: bool,
     /// Whether there is a `timestamp`, which some peers put into every envelope and others into none (protocol §12.1).
     pub has_timestamp: bool,
+}
+
+impl fmt::Debug for Envelope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("id", &self.id)
+            .field("message_type", &self.message_type)
+            .field("session_id", &self.session_id)
+            .field("job_id", &self.job_id)
+            .field("event_seq", &self.event_seq)
+            .field("payload", &self.payload)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What stands in `event_seq`.

@@ -2,13 +2,14 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 
 use super::text;
 
-/// What a line turned out to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a line turned out to be. Its `Debug` shows no text, which may hold a token.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Line {
     /// The line without its end.
     Frame(Bytes),
@@ -16,12 +17,20 @@ pub enum Line {
     TooLong,
 }
 
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(frame) => write!(f, "Frame({} bytes)", frame.len()),
+            Self::TooLong => f.write_str("TooLong"),
+        }
+    }
+}
+
 /// Cuts what a byte stream delivers into lines.
 ///
 /// A line ends with LF; a CR before it is dropped, any other CR belongs to the line. Lines of only spaces, tabs and CR
 /// are skipped. Of an unfinished line at most the allowed length is kept. Lines that are complete wait in memory until
-/// [`LineSplitter::next_line`] takes them, so take them all before pushing more.
-#[derive(Debug)]
+/// [`LineSplitter::next_line`] takes them, so take them all before pushing more. Its `Debug` shows how much there is.
 pub struct LineSplitter {
     max_line: usize,
     /// The unfinished line.
@@ -31,6 +40,16 @@ pub struct LineSplitter {
     /// The unfinished line was reported as too long.
     discarding: bool,
     ready: VecDeque<Line>,
+}
+
+impl fmt::Debug for LineSplitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineSplitter")
+            .field("max_line", &self.max_line)
+            .field("unfinished", &self.unfinished)
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LineSplitter {

@@ -6,6 +6,7 @@
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::RangeInclusive;
 
 use smallvec::SmallVec;
@@ -70,11 +71,17 @@ pub(super) struct Span {
     pub(super) name_escaped: bool,
 }
 
-/// The members of one validated JSON object, in the order of the text.
-#[derive(Debug, Clone, Default)]
+/// The members of one validated JSON object, in the order of the text. Its `Debug` shows their names only.
+#[derive(Clone, Default)]
 pub struct Fields<'a> {
     text: &'a str,
     spans: SmallVec<[Span; 8]>,
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// A number, by its text, or a string.

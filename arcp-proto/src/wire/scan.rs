@@ -1,6 +1,7 @@
 //! The one pass over a text before anything is decoded (protocol §1.3, D-60).
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use smallvec::SmallVec;
 
@@ -48,8 +49,7 @@ impl ScanLimits {
     };
 }
 
-/// What a scan noted on its way.
-#[derive(Debug)]
+/// What a scan noted on its way. Its `Debug` shows names and no values.
 pub struct Scanned<'a> {
     /// The whole text.
     pub text: &'a str,
@@ -57,6 +57,16 @@ pub struct Scanned<'a> {
     pub members: Option<Fields<'a>>,
     /// Members of the object that is the outermost object's member `payload`, if there is one.
     pub payload: Option<Fields<'a>>,
+}
+
+impl fmt::Debug for Scanned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanned")
+            .field("bytes", &self.text.len())
+            .field("members", &self.members)
+            .field("payload", &self.payload)
+            .finish()
+    }
 }
 
 /// Proves that `text` is one JSON value (RFC 8259) within `limits`, in one pass without recursion.

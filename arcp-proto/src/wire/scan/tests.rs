@@ -204,7 +204,7 @@ fn has_duplicate(bytes: &[u8]) -> bool {
     struct TreeVisitor;
     impl<'de> serde::de::Visitor<'de> for TreeVisitor {
         type Value = Tree;
-        fn expecting(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("JSON")
         }
         fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
