@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn every_limit_has_its_published_name() {
         use Limit::{
-            Buffered, Chunk, Connections, EventSeq, Frame, Hellos, History, IdempotencyKeys, Jobs,
-            ResultBytes, Sessions, Storage, Subscribers, Subscriptions, Unsent,
+            Buffered, Children, Chunk, Connections, Depth, EventSeq, Frame, Hellos, History, IdempotencyKeys,
+            Jobs, ResultBytes, Sessions, Storage, Subscribers, Subscriptions, Unsent,
         };
         for (limit, name) in [
             (Sessions, "sessions"),
@@ -320,6 +320,8 @@ mod tests {
             (EventSeq, "event_seq"),
             (Chunk, "chunk"),
             (ResultBytes, "result_bytes"),
+            (Depth, "depth"),
+            (Children, "children"),
             (Storage, "storage"),
         ] {
             assert_eq!(limit.as_str(), name);

@@ -6,6 +6,8 @@
 mod asking;
 #[path = "cli/listing.rs"]
 mod listing;
+#[path = "cli/permitted.rs"]
+mod permitted;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/secrets.rs"]

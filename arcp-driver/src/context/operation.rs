@@ -64,8 +64,8 @@ impl fmt::Display for OperationError {
             Self::Denied(denial) => {
                 write!(f, "{denial}")?;
                 match denial {
-                    Denial::NotGranted { target, patterns, .. }
-                    | Denial::NotCanonical { target, patterns, .. } => {
+                    Denial::NotCanonical { target, .. } => write!(f, ": `{target}`"),
+                    Denial::NotGranted { target, patterns, .. } => {
                         write!(f, ": `{target}`")?;
                         match patterns.as_slice() {
                             [] => write!(f, ", for which it has no patterns"),

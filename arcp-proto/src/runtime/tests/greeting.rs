@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::harness::{ALL, World, code, config, hello, hello_with, seqs, types};
 use crate::feature::{Feature, Features};
+use crate::id::SessionKey;
 use crate::runtime::RuntimeEvent;
 use crate::runtime::store::Command;
+use crate::secret::TokenHash;
 
 #[test]
 fn the_welcome_is_the_published_superset() {
@@ -161,6 +163,23 @@ fn a_transport_proof_is_no_sign_of_life() {
     world.wait(Duration::from_secs(5));
     let frames = world.take(a);
     assert_eq!(code(frames.last().unwrap()), "HEARTBEAT_LOST");
+}
+
+#[test]
+fn only_the_hash_of_a_token_is_stored() {
+    let mut world = World::new();
+    let (a, first) = world.session(ALL);
+    let key = SessionKey::parse(first["session_id"].as_str().unwrap()).unwrap();
+    world.cut(a);
+    let (_, frames) = world.resume(&first, 0, ALL);
+    let hashes = [&first, &frames[0]].map(|welcome| {
+        let token = welcome["payload"]["resume_token"].as_str().unwrap();
+        assert!(!std::format!("{:?}", world.journal).contains(token));
+        TokenHash::of(token)
+    });
+    let record = &world.store.session(key).unwrap().record;
+    assert!(record.previous.is_some_and(|previous| previous.matches(&hashes[0])));
+    assert!(record.current.matches(&hashes[1]) && !record.current.matches(&hashes[0]));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::{ALL, World, code, config, positions, seqs, types};
 use crate::feature::Feature;
+use crate::time::UnixTime;
 
 #[test]
 fn after_a_restart_everything_may_be_acknowledged() {
@@ -122,4 +123,28 @@ fn the_time_of_an_event_is_that_of_its_production() {
     let (b, _) = world.session(ALL);
     world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
     assert_eq!(times(&world.take(b)), expected, "in history too");
+}
+
+#[test]
+fn a_step_of_the_wall_clock_touches_nothing_but_leases() {
+    for step in [3_600 * 24, -3_600 * 24] {
+        let mut world = World::new();
+        let (a, _) = world.session(ALL);
+        let (b, detached) = world.session(ALL);
+        world.cut(b);
+        world.send(a, "m1", "job.submit", json!({"agent": "a", "max_runtime_sec": 20}));
+        world.take(a);
+        world.now.unix = UnixTime::from_millis(world.now.unix.as_millis() + step * 1_000);
+        world.wait(Duration::from_secs(19));
+        assert!(world.take(a).is_empty() && !world.closed.contains_key(&a), "no heartbeat was due");
+        assert!(world.told.iter().all(|told| !told.starts_with("cancel")), "{:?}", world.told);
+        world.wait(Duration::from_secs(1));
+        assert!(
+            world.told.iter().any(|told| told.contains("TimedOut(20)")),
+            "D-28: it counts from acceptance"
+        );
+        world.wait(Duration::from_secs(3));
+        assert_eq!(types(&world.take(a)), ["session.ping"]);
+        assert_eq!(world.resume(&detached, 0, ALL).1[0]["type"], "session.welcome", "its window goes on");
+    }
 }

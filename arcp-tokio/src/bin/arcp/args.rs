@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::text::shortened;
-use crate::{cancel, demo, ls, offer, parse, serve, submit, tail};
+use crate::{agents, cancel, demo, ls, offer, parse, serve, submit, tail};
 
 /// ARCP, the Agent Runtime Control Protocol: jobs for agents, with event streams that survive a lost connection.
 ///
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// that was observed.
     Demo,
     /// Offer the demo agents to clients.
-    #[command(after_help = serve::AGENTS_HELP)]
+    #[command(after_help = agents::HELP)]
     Serve(Serve),
     /// Submit a job and follow it to its end.
     ///

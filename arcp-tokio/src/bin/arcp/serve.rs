@@ -15,19 +15,6 @@ use crate::issuer;
 use crate::signals::Signals;
 use crate::tokens::{Grant, grants};
 
-/// What the agents do, for `--help`.
-pub(crate) const AGENTS_HELP: &str = "\
-Agents:
-  echo    returns its input
-  count   {\"to\": N, \"delay_ms\": D} reports progress from 1 to N, returns N
-  report  {\"sections\": N, \"delay_ms\": D} writes a text with logs, progress and metrics;
-          report@2.0.0 streams it in chunks, report@1.0.0 returns it whole
-  sleep   {\"seconds\": S} sleeps; a cancel wakes it
-  tools   {\"calls\": [NAME, ...], \"cost\": \"USD:0.10\"} calls tools as far as lease and budget permit
-  fail    {\"message\": TEXT, \"code\": CODE} fails
-
-Ctrl-C or SIGTERM says goodbye to every client and ends; a second one ends at once.";
-
 /// A server about to start.
 pub(crate) struct Plan {
     place: Place,
