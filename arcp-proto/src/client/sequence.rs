@@ -47,17 +47,18 @@ impl ClientEndpoint {
         Some(true)
     }
 
-    /// Whether the number belongs to another stream: the frame names another session, its job is followed only, or it is
-    /// a terminal that was kept and is sent again for a job that was submitted again.
+    /// Whether the number belongs to another stream: the frame's job is followed only, or it is a terminal that was kept
+    /// and is sent again for a job that was submitted again, perhaps by another session, with the number it had. The next
+    /// number is always this stream's: version 1.1.3 numbers what it kept afresh.
     fn is_of_another_stream(&self, envelope: &Envelope<'_>, number: u64) -> bool {
+        let last = self.numbers.last();
         let session = self.session.as_ref().map(|session| session.id.as_str());
         if envelope.session_id.is_some() && envelope.session_id.as_deref() != session {
-            return true;
+            return number != last + 1;
         }
         let in_payload = || envelope.payload.id("job_id").ok().flatten();
         let Some(job) = envelope.job_id.clone().or_else(in_payload) else { return false };
         let is_end = matches!(envelope.message_type.as_ref(), "job.result" | "job.error");
-        let last = self.numbers.last();
         // A job that has not ended has had no terminal, whatever its number says.
         self.jobs.is_foreign(&job)
             || is_end && number <= last && self.jobs.is_own(&job)

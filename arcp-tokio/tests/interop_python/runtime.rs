@@ -457,6 +457,11 @@ async fn idempotent_retry(python: &Python, way: Way) {
         let mut again = soon(submit).await.unwrap();
         assert_eq!(soon(again.result::<u64>()).await.unwrap(), 2);
         assert_eq!(again.id(), first.id());
+        let mut news = other.events();
+        still_works(&other).await;
+        soon(other.close()).await;
+        let closed = soon(news.next()).await;
+        assert!(matches!(closed, Some(SessionEvent::Closed(_))), "not a number is missing: {closed:?}");
     }
 }
 

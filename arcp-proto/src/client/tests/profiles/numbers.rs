@@ -104,7 +104,11 @@ fn a_terminal_kept_from_the_session_before_ends_its_job() {
 
 #[test]
 fn frames_kept_from_another_session_answer_a_submit_made_again() {
-    for (profile, takes_them) in [(PeerProfile::Python113, true), (PeerProfile::Unknown, false)] {
+    for (profile, takes_them, number) in [
+        (PeerProfile::Python113, true, 1),
+        (PeerProfile::PythonNewer, true, 900),
+        (PeerProfile::Unknown, false, 1),
+    ] {
         let mut world = with(profile);
         world.submit();
         let submit = world.sent.pop_back().expect("a submit");
@@ -119,17 +123,19 @@ fn frames_kept_from_another_session_answer_a_submit_made_again() {
             world.feed(&frame);
         };
         kept("job.accepted", None, json!({"job_id": JOB, "request_id": submit["id"]}));
-        kept("job.result", Some(1), json!({"final_status": "success", "result": 1}));
+        kept("job.result", Some(number), json!({"final_status": "success", "result": 1}));
         kept("session.bye", None, json!({"reason": "of another session"}));
         let told = world.told();
         if takes_them {
-            assert_eq!(told, [format!("accepted 0 {JOB}"), format!("ended {JOB} - success")]);
-            // Their numbers are none of this stream.
+            let seq = if number == 1 { "1" } else { "-" };
+            assert_eq!(told, [format!("accepted 0 {JOB}"), format!("ended {JOB} {seq} success")]);
             world.submit_with("k-2");
             world.sent.retain(|frame| frame["type"] == "job.submit");
             world.accept(OTHER);
-            world.log(OTHER, 1, 1);
-            assert_eq!(world.told(), [format!("accepted 1 {OTHER}"), format!("event {OTHER} 1 log")]);
+            // The next number is of this stream, any other is not.
+            let next = if number == 1 { 2 } else { 1 };
+            world.log(OTHER, next, 1);
+            assert_eq!(world.told(), [format!("accepted 1 {OTHER}"), format!("event {OTHER} {next} log")]);
         } else {
             assert_eq!(told, [""; 0]);
         }
