@@ -157,6 +157,8 @@ pub use timer::{SystemClock, Timer};
 
 #[cfg(feature = "websocket")]
 pub mod connect;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod gate;
 #[cfg(feature = "jwt")]
 pub mod jwt;

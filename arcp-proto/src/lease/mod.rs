@@ -6,6 +6,7 @@
 //! [`Lease::end_by`]). What does change stands beside it: [`Expiry`], which keeps an end that has come, and [`Counters`], which
 //! keep what is left of a budget.
 
+mod address;
 mod budget;
 pub(crate) mod by_name;
 mod counters;
