@@ -1,8 +1,9 @@
 //! Agents that work under a lease, and how what they may and may not do is told.
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 
-use super::program::{Ran, Runtime, arcp, ran};
+use super::program::{CANARY, Ran, Runtime, arcp, ran};
 
 /// The arguments that give `research` what it needs.
 const RESEARCH: [&str; 9] = [
@@ -16,6 +17,23 @@ const RESEARCH: [&str; 9] = [
     "--budget",
     "USD:0.15",
 ];
+
+/// A command of a client, as `alice`.
+fn client(url: &str, command: &str, arguments: &[&str]) -> Command {
+    let mut command = arcp(&[command, "--url", url]);
+    command.args(arguments).env("ARCP_TOKEN", CANARY);
+    command
+}
+
+/// The lines of a timeline, without time and number, their words one space apart.
+fn lines(ran: &Ran) -> Vec<String> {
+    let told = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().skip(1).collect();
+        let words = if words.first()?.starts_with('#') { words.get(1..)? } else { &words };
+        Some(words.join(" "))
+    };
+    ran.out.lines().filter_map(told).collect()
+}
 
 /// The bodies of all events of a kind.
 fn bodies(ran: &Ran, kind: &str) -> Vec<Value> {
@@ -32,9 +50,7 @@ fn result(ran: &Ran) -> Value {
 async fn every_agent_is_in_the_help() {
     let help = ran(arcp(&["serve", "--help"])).await.out;
     let runtime = Runtime::start().await;
-    let mut agents = arcp(&["agents", "--json", "--url", &runtime.url]);
-    agents.env("ARCP_TOKEN", super::CANARY);
-    let agents = ran(agents).await.objects();
+    let agents = ran(client(&runtime.url, "agents", &["--json"])).await.objects();
     assert!(agents.len() >= 10, "{agents:?}");
     for agent in agents {
         let name = agent["name"].as_str().unwrap();
@@ -117,4 +133,76 @@ async fn a_research_ends_with_its_budget() {
     let found = result(&unlimited);
     assert_eq!(found.as_array().unwrap().len(), 3, "{found}");
     assert!(found.as_array().unwrap().iter().all(|found| found["summary"].is_string()), "{found}");
+}
+
+#[tokio::test]
+async fn people_see_what_was_denied_and_what_is_left() {
+    let runtime = Runtime::start().await;
+    let ran = ran(runtime.submit(&RESEARCH)).await;
+    let told = lines(&ran);
+    let delegate = |line: &&String| line.starts_with("delegate summarise@1.0.0 job_");
+    assert_eq!(told.iter().filter(delegate).count(), 2, "{told:?}");
+    assert!(told.iter().filter(delegate).all(|line| line.ends_with(" cost.budget=USD:0.05")), "{told:?}");
+    let expected = [
+        "lease tool.call search.*, agent.delegate summarise, 0.15 USD",
+        r#"tool library.read {"topic":"tea"}"#,
+        "denied PERMISSION_DENIED: the lease does not permit this `tool.call`: `library.read` matches none of `search.*`",
+        r#"tool search.web {"query":"tea"}"#,
+        "metric cost.search = 0.06 USD",
+        "budget 0.09 USD left",
+        "budget 0.04 USD left",
+        "budget 0.06 USD left",
+        "budget 0 USD left",
+        "denied BUDGET_EXHAUSTED: nothing is left of the budget in USD",
+        "success",
+    ];
+    let mut rest = told.iter();
+    for line in expected {
+        assert!(rest.any(|told| told == line), "no `{line}` where it belongs: {told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_submitted_is_told_what_to_do() {
+    let runtime = Runtime::start().await;
+    let table: &[(&[&str], &str)] = &[
+        (
+            &RESEARCH[..3],
+            "`search.web`, for which it has no patterns; --lease tool.call=PATTERN can permit it",
+        ),
+        (&RESEARCH[..5], "--lease agent.delegate=PATTERN can permit it"),
+        (
+            &["sleep", "--input", r#"{"seconds":600}"#, "--expires-in", "1s"],
+            "LEASE_EXPIRED: the lease ended at ",
+        ),
+        (&["sleep", "--input", r#"{"seconds":600}"#, "--expires-in", "1s"], "; --expires-in gives it longer"),
+    ];
+    for (arguments, said) in table {
+        let ran = ran(runtime.submit(arguments)).await;
+        assert!(ran.code == 1 && ran.complaint().contains(said), "{said}: {ran:?}");
+    }
+    // What the agent says of itself is not about the lease.
+    let own = ran(runtime.submit(&["fail", "--input", r#"{"code":"PERMISSION_DENIED"}"#])).await;
+    assert!(own.complaint().ends_with("the job was asked to fail"), "{own:?}");
+}
+
+#[tokio::test]
+async fn a_delegated_job_names_its_parent() {
+    let runtime = Runtime::start().await;
+    let submitted = ran(runtime.submit(&[&RESEARCH[..], &["--json"]].concat())).await;
+    let parent = submitted.of_type("accepted")[0]["job_id"].as_str().unwrap().to_owned();
+    let child = bodies(&submitted, "delegate")[0]["child_job_id"].as_str().unwrap().to_owned();
+
+    let listed = ran(client(&runtime.url, "ls", &[])).await;
+    let of_child = listed.out.lines().find(|line| line.contains(&child)).unwrap();
+    assert!(of_child.ends_with(&format!("summarise@1.0.0  delegated by {parent}")), "{listed:?}");
+    let listed = ran(client(&runtime.url, "ls", &["--json", "--agent", "summarise"])).await.objects();
+    assert_eq!((listed.len(), &listed[0]["parent_job_id"]), (1, &json!(parent)));
+
+    let told = ran(client(&runtime.url, "tail", &[&child, "--history"])).await;
+    assert!(told.out.contains(&format!("success, delegated by {parent}")), "{told:?}");
+    assert!(lines(&told).contains(&"budget 0.02 USD left".to_owned()), "{told:?}");
+    let told = ran(client(&runtime.url, "tail", &[&child, "--history", "--json"])).await;
+    assert_eq!(told.of_type("subscribed")[0]["parent_job_id"], json!(parent));
+    assert_eq!(result(&told), json!("tea is grown, traded, prepared"));
 }

@@ -52,9 +52,9 @@ Agents, and what they do with their input:
   echo       JSON: returns it
   count      {\"to\": N}: reports progress from 1 to N, returns N
   report     {\"sections\": N}: writes a text with logs, progress and metrics;
-             2.0.0 streams it in chunks, 1.0.0 returns it whole
+             report@2.0.0 streams it in chunks, report@1.0.0 returns it whole
   bytes      {\"bytes\": N, \"piece\": M}: streams N bytes in base64 chunks of M
-  tools      {\"calls\": [TOOL, ...], \"cost\": AMOUNT}: calls tools, each at a cost;
+  tools      {\"calls\": [TOOL, ...], \"cost\": AMOUNT}: calls tools at a cost;
              uses tool.call and a budget
   check      {CAPABILITY: [TARGET, ...]}: returns what the lease says to each
   research   {\"topics\": [TEXT, ...]}: searches, pays, has summarise do a part;

@@ -1,13 +1,19 @@
 //! Events, results and errors in words for people. Everything a peer wrote is escaped here.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use arcp_driver::{ApiMisuse, EventKind, RequestError};
+use arcp_driver::{ApiMisuse, EventKind, JobId, RawJson, RequestError};
 use arcp_driver::{ClientError, Connected, EventBody, GrantedLease, JobError, JobEvent, LogLevel};
+use arcp_proto::wire::body::Unreadable;
 use arcp_proto::wire::event::ChunkEncoding;
 
+use crate::denial::Denial;
 use crate::text::{count, escape, shortened};
 use crate::timeline::Tone;
+
+/// The metric by which a runtime says what is left of a budget (protocol §5.6).
+pub(crate) const REMAINING: &str = "cost.budget.remaining";
 
 /// How many characters of a chunk are shown.
 const PREVIEW: usize = 44;
@@ -21,41 +27,66 @@ pub(crate) struct Described {
 
 /// An event in words.
 pub(crate) fn event(event: &JobEvent) -> Described {
-    let (tone, text) = match event.body() {
-        Ok(body) => words(&body),
+    body(event.kind(), event.body())
+}
+
+/// The body of an event in words.
+pub(crate) fn body(kind: &EventKind, body: Result<EventBody, Unreadable>) -> Described {
+    let (tone, text) = match &body {
+        Ok(body) => words(body),
         Err(why) => (Tone::Bad, why.to_string()),
     };
-    let label = match event.kind() {
-        EventKind::ResultChunk => "chunk".to_owned(),
-        EventKind::ArtifactRef => "artifact".to_owned(),
-        EventKind::ToolCall => "tool".to_owned(),
-        EventKind::ToolResult => "result".to_owned(),
-        kind => escape(kind.as_str()),
+    let label = match (kind, &body) {
+        (_, Ok(EventBody::ToolResult { result: Err(failure), .. })) => {
+            if Denial::of(failure).is_some() {
+                "denied"
+            } else {
+                "failed"
+            }
+        }
+        (_, Ok(EventBody::Metric { name, .. })) if name == REMAINING => "budget",
+        (EventKind::ResultChunk, _) => "chunk",
+        (EventKind::ArtifactRef, _) => "artifact",
+        (EventKind::ToolCall, _) => "tool",
+        (EventKind::ToolResult, _) => "result",
+        (kind, _) => kind.as_str(),
     };
-    Described { tone, label, text: escape(&text) }
+    Described { tone, label: escape(label), text: escape(&text) }
 }
 
 fn words(body: &EventBody) -> (Tone, String) {
     match body {
         EventBody::Log { level, message, attributes } => {
             let mut text = format!("{:<5}  {message}", level.as_str());
-            append(&mut text, attributes.as_ref().map(arcp_driver::RawJson::as_str));
+            append(&mut text, attributes.as_ref().map(RawJson::as_str));
             (log_tone(*level), text)
         }
         EventBody::Thought { text } => (Tone::Dim, text.clone()),
         EventBody::ToolCall { tool, args, .. } => (Tone::Calm, format!("{tool} {}", args.as_str())),
         EventBody::ToolResult { result: Ok(value), .. } => (Tone::Calm, value.as_str().to_owned()),
         EventBody::ToolResult { result: Err(failure), .. } => {
-            (Tone::Bad, format!("{}: {}", failure.code, failure.message))
+            let denied = Denial::of(failure).map(|denied| denied.words());
+            (Tone::Bad, denied.unwrap_or_else(|| format!("{}: {}", failure.code, failure.message)))
         }
         EventBody::Status { phase, message, details } => {
             let mut text = phase.clone();
             append(&mut text, message.as_deref());
-            append(&mut text, details.as_ref().map(arcp_driver::RawJson::as_str));
+            append(&mut text, details.as_ref().map(RawJson::as_str));
             (Tone::Calm, text)
         }
         EventBody::CredentialRotated { id, .. } => {
             (Tone::Calm, format!("credential {} was replaced", id.as_deref().unwrap_or("without id")))
+        }
+        EventBody::Metric { name, value, unit, .. } if name == REMAINING => {
+            let tone = if value.to_f64() > 0.0 { Tone::Odd } else { Tone::Bad };
+            (
+                tone,
+                format!(
+                    "{} {} left",
+                    value.as_str(),
+                    unit.as_deref().unwrap_or("of a currency without a name")
+                ),
+            )
         }
         EventBody::Metric { name, value, unit, dimensions } => {
             let mut text = format!("{name} = {}", value.as_str());
@@ -74,9 +105,10 @@ fn words(body: &EventBody) -> (Tone, String) {
             append(&mut text, byte_size.map(|bytes| count(bytes, "byte")).as_deref());
             (Tone::Data, text)
         }
-        EventBody::Delegate { agent, child_job_id, .. } => {
+        EventBody::Delegate { agent, child_job_id, lease, .. } => {
             let mut text = agent.clone();
-            append(&mut text, child_job_id.as_ref().map(arcp_driver::JobId::as_str));
+            append(&mut text, child_job_id.as_ref().map(JobId::as_str));
+            append(&mut text, lease.as_ref().map(patterns).as_deref());
             (Tone::Calm, text)
         }
         EventBody::Progress { current, total, units, message } => {
@@ -112,6 +144,13 @@ fn words(body: &EventBody) -> (Tone, String) {
         EventBody::Other(body) => (Tone::Plain, body.as_str().to_owned()),
         _ => (Tone::Plain, String::new()),
     }
+}
+
+/// The patterns a lease consists of, as `--lease` takes them; the JSON where it is of another shape.
+fn patterns(lease: &RawJson) -> String {
+    let Ok(lease) = lease.decode::<BTreeMap<String, Vec<String>>>() else { return lease.as_str().to_owned() };
+    let namespaces = lease.iter().map(|(name, patterns)| format!("{name}={}", patterns.join(" ")));
+    namespaces.collect::<Vec<_>>().join(", ")
 }
 
 fn append(text: &mut String, more: Option<&str>) {

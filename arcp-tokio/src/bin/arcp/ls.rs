@@ -72,7 +72,11 @@ fn line(entry: &JobEntry) -> io::Result<()> {
     let created = entry.created_at.map_or_else(|| "?".into(), |time| time.to_string());
     let status = escape(entry.status.as_deref().unwrap_or("?"));
     let agent = escape(entry.agent.as_deref().unwrap_or("?"));
+    let parent = entry
+        .parent_job_id
+        .as_ref()
+        .map_or_else(String::new, |parent| format!("  delegated by {}", escape(parent.as_str())));
     let mut out = io::stdout().lock();
-    writeln!(out, "{created:<24}  {status:<9}  {}  {agent}", escape(entry.job_id.as_str()))?;
+    writeln!(out, "{created:<24}  {status:<9}  {}  {agent}{parent}", escape(entry.job_id.as_str()))?;
     out.flush()
 }

@@ -4,6 +4,7 @@ mod agents;
 mod args;
 mod cancel;
 mod demo;
+mod denial;
 mod describe;
 mod failure;
 mod issuer;

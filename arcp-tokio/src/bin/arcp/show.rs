@@ -82,7 +82,10 @@ impl Show {
             Self::People(timeline) => {
                 let agent = subscribed.agent.as_deref().unwrap_or("an agent without a name");
                 let status = subscribed.current_status.as_deref().unwrap_or("in an unknown state");
-                let text = format!("{} of {agent}, {status}", job.as_str());
+                let mut text = format!("{} of {agent}, {status}", job.as_str());
+                if let Some(parent) = &subscribed.parent_job_id {
+                    text = format!("{text}, delegated by {}", parent.as_str());
+                }
                 timeline.line(None, Tone::Bold, "job", &escape(&text))?;
                 lease(timeline, granted)
             }
@@ -110,7 +113,14 @@ impl Show {
     }
 
     /// Shows how the job ended; the exit code that goes with it.
-    pub(crate) fn end(&self, job: &JobId, output: Result<JobOutput, JobError>) -> Result<ExitCode, Failure> {
+    ///
+    /// `advice` is what the user can do about a failure.
+    pub(crate) fn end(
+        &self,
+        job: &JobId,
+        output: Result<JobOutput, JobError>,
+        advice: Option<&str>,
+    ) -> Result<ExitCode, Failure> {
         let error = match output {
             Ok(output) => {
                 self.result(job, &output)?;
@@ -133,7 +143,11 @@ impl Show {
             },
             _ => ERROR,
         };
-        Err(Failure::with_code(code, describe::job_error(&error)))
+        let mut message = describe::job_error(&error);
+        if let Some(advice) = advice {
+            message = format!("{message}; {advice}");
+        }
+        Err(Failure::with_code(code, message))
     }
 
     fn result(&self, job: &JobId, output: &JobOutput) -> io::Result<()> {
@@ -165,7 +179,7 @@ impl Show {
 }
 
 /// What a job may do, if it may do anything.
-fn lease(timeline: &Timeline, lease: &GrantedLease) -> io::Result<()> {
+pub(crate) fn lease(timeline: &Timeline, lease: &GrantedLease) -> io::Result<()> {
     match describe::lease(lease) {
         Some(text) => timeline.line(None, Tone::Dim, "lease", &text),
         None => Ok(()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arcp_driver::{Cancelled, Job, JobError, LeaseRequest, Pending, RawJson, TraceId, UnixTime};
 
+use crate::denial::{self, Denial};
 use crate::failure::Failure;
 use crate::session::{Next, Session, Target};
 use crate::show::Show;
@@ -64,7 +65,8 @@ impl Plan {
         if let Some(trace) = trace_id {
             submit = submit.trace_id(trace);
         }
-        let outcome = Following { session, cancel_asked: false }.submit(submit.into_future()).await;
+        let outcome =
+            Following { session, cancel_asked: false, denied: None }.submit(submit.into_future()).await;
         client.close().await;
         outcome
     }
@@ -92,6 +94,8 @@ fn read_input(argument: &str) -> Result<RawJson, Failure> {
 struct Following {
     session: Session,
     cancel_asked: bool,
+    /// What the job was refused last.
+    denied: Option<Denial>,
 }
 
 impl Following {
@@ -136,7 +140,10 @@ impl Following {
                         show.notice(&format!("cannot cancel: {}", describe::client_error(&error)))?;
                     }
                 }
-                Next::Wanted(Ok(Some(Ok(event)))) => show.event(job.id(), &event)?,
+                Next::Wanted(Ok(Some(Ok(event)))) => {
+                    show.event(job.id(), &event)?;
+                    self.denied = Denial::in_event(&event).or(self.denied);
+                }
                 Next::Wanted(Ok(Some(Err(error)))) => {
                     if matches!(
                         error,
@@ -149,7 +156,13 @@ impl Following {
             }
         }
         let output = job.output().await;
-        self.session.show.end(job.id(), output)
+        let advice = match &output {
+            Err(JobError::Failed { error: Some(error), .. }) => {
+                denial::advice(&error.code, self.denied.as_ref())
+            }
+            _ => None,
+        };
+        self.session.show.end(job.id(), output, advice.as_deref())
     }
 
     fn interrupted(&mut self) -> Result<(), Failure> {

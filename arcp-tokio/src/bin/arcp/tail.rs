@@ -62,6 +62,6 @@ async fn end(session: &Session, watch: &mut Watch) -> Result<ExitCode, Failure> 
             session.show.success(watch.id(), &format!("its result cannot be put together here: {fault}"))?;
             Ok(ExitCode::SUCCESS)
         }
-        output => session.show.end(watch.id(), output),
+        output => session.show.end(watch.id(), output, None),
     }
 }
