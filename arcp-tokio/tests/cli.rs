@@ -324,7 +324,7 @@ async fn tokens_come_from_a_file() {
 async fn help_says_what_there_is_and_no_secret() {
     for (arguments, told) in [
         (["--help", "", ""], "Without a command the demonstration runs"),
-        (["serve", "--help", ""], "report@1.0.0 returns it whole"),
+        (["serve", "--help", ""], "1.0.0 returns it whole"),
         (["submit", "--help", ""], "4 timed out"),
         (["--version", "", ""], env!("CARGO_PKG_VERSION")),
     ] {
