@@ -1,7 +1,8 @@
-//! `arcp demo`: three jobs over a real WebSocket, with the cable pulled in the middle of the first.
+//! `arcp demo`: four jobs over a real WebSocket, with the cable pulled in the middle of the first.
 
 mod cable;
 mod findings;
+mod lease;
 mod scenes;
 mod stage;
 mod tap;
@@ -34,5 +35,6 @@ async fn play() -> Result<Findings, Failure> {
     scenes::report(&mut stage).await?;
     scenes::cancel(&mut stage).await?;
     scenes::retry(&mut stage).await?;
+    lease::research(&mut stage).await?;
     stage.close().await
 }

@@ -1,4 +1,4 @@
-//! The three parts of the demo, and what each must show.
+//! The first three parts of the demo, and what each must show.
 
 use arcp_driver::{EventKind, FinalStatus, Job, JobError, JobEvent, JobOutput};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::timeline::Tone;
 
 /// Length and pace of the report: long enough for a human to follow.
 const SECTIONS: u64 = 8;
-const PACE_MS: u64 = 75;
+pub(super) const PACE_MS: u64 = 75;
 
 /// A long job whose connection is cut in the middle.
 pub(super) async fn report(stage: &mut Stage) -> Result<(), Failure> {
@@ -119,6 +119,6 @@ async fn submit(
 }
 
 /// Whether these are the first events of a job, each once.
-fn in_order(events: &[JobEvent]) -> bool {
+pub(super) fn in_order(events: &[JobEvent]) -> bool {
     events.iter().map(JobEvent::position).eq((1..).map(Some).take(events.len()))
 }

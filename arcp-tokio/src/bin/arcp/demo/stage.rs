@@ -6,20 +6,20 @@ use std::time::Instant;
 
 use arcp_driver::url::Endpoint;
 use arcp_driver::{
-    Client, ClientConfig, EventBody, Job, JobContext, JobError, JobEvent, JobOutput, Runtime, SessionEvent,
-    SessionEvents,
+    Client, ClientConfig, EventBody, EventKind, Job, JobContext, JobError, JobEvent, JobOutput, RawJson,
+    Runtime, SessionEvent, SessionEvents,
 };
 use arcp_tokio::{Server, Serving};
 use tokio::sync::mpsc;
 
 use super::cable::{CableConnector, Cut, Cutter, Relay};
 use super::findings::Findings;
-use super::tap::Tap;
+use super::tap::{Delegated, News, Tap};
 use crate::agents::{self, Observer};
 use crate::failure::Failure;
 use crate::text::{escape, span};
 use crate::timeline::{Timeline, Tone};
-use crate::{describe, session};
+use crate::{describe, session, show};
 
 /// The cable is cut behind so many events: in the middle of the first job.
 const CUT_AFTER: u64 = 14;
@@ -35,6 +35,8 @@ pub(super) struct Stage {
     pub(super) timeline: Timeline,
     pub(super) client: Client,
     pub(super) findings: Findings,
+    /// What delegated jobs said.
+    pub(super) delegated: Vec<EventBody>,
     runs: Runs,
     tap: Arc<Tap>,
     events: SessionEvents,
@@ -56,7 +58,7 @@ impl Stage {
     pub(super) async fn set() -> Result<Self, Failure> {
         let timeline = Timeline::begin();
         timeline.say(
-            &timeline.paint(Tone::Bold, "arcp demo: three jobs, and a cable that is pulled in the middle"),
+            &timeline.paint(Tone::Bold, "arcp demo: four jobs, and a cable that is pulled in the middle"),
         )?;
         timeline.say("")?;
 
@@ -82,6 +84,7 @@ impl Stage {
             timeline,
             client,
             findings: Findings::default(),
+            delegated: Vec::new(),
             runs,
             tap,
             events,
@@ -118,7 +121,8 @@ impl Stage {
     pub(super) fn accepted(&self, job: &Job) -> Result<(), Failure> {
         let agent = job.accepted().agent.as_deref().unwrap_or("?");
         let text = format!("{} accepted for {}", job.id().as_str(), agent);
-        Ok(self.timeline.line(None, Tone::Bold, "job", &escape(&text))?)
+        self.timeline.line(None, Tone::Bold, "job", &escape(&text))?;
+        Ok(show::lease(&self.timeline, job.lease())?)
     }
 
     /// Follows a job to its next event, shows it, and whatever else happens until then; `None` at the job's end.
@@ -135,6 +139,7 @@ impl Stage {
                 Next::Session(event) => self.session(event)?,
                 Next::Job(None) => {
                     self.findings.handed_on += 1;
+                    self.show_delegated(u64::MAX)?;
                     self.timeline.progress_done();
                     return Ok(None);
                 }
@@ -163,11 +168,32 @@ impl Stage {
     fn show(&mut self, job: &Job, event: &JobEvent) -> Result<(), Failure> {
         let described = describe::event(event);
         let number = event.position().and_then(|position| self.tap.number(job.id().as_str(), position));
+        self.show_delegated(number.unwrap_or(u64::MAX))?;
         self.timeline.line(number, described.tone, &described.label, &described.text)?;
         if let Ok(EventBody::Progress { current, total: Some(total), units, .. }) = event.body()
             && let (Some(current), Some(total)) = (current.to_u64(), total.to_u64())
         {
             self.timeline.progress(current, total, &escape(units.as_deref().unwrap_or_default()));
+        }
+        Ok(())
+    }
+
+    /// Shows what delegated jobs said, as far as it came before this number.
+    fn show_delegated(&mut self, below: u64) -> Result<(), Failure> {
+        while let Some(Delegated { number, news }) = self.tap.next_delegated(below) {
+            self.findings.of_delegated += 1;
+            let (tone, label, text) = match news {
+                News::Event(kind, body) => {
+                    let kind = EventKind::parse(&kind);
+                    let body = RawJson::parse(body).map_err(Failure::error)?;
+                    let described = describe::body(&kind, EventBody::read(&kind, &body));
+                    self.delegated.extend(EventBody::read(&kind, &body).ok());
+                    (described.tone, described.label, described.text)
+                }
+                News::End(name) if name == "job.result" => (Tone::Good, "success".into(), String::new()),
+                News::End(name) => (Tone::Bad, escape(&name), String::new()),
+            };
+            self.timeline.line(Some(number), tone, &format!("└ {label}"), &text)?;
         }
         Ok(())
     }
