@@ -12,6 +12,29 @@ use crate::entropy::Entropy;
 ///
 /// It has no `Display`, no `Serialize`, no `PartialEq`, and its `Debug` shows nothing. Reading it takes a call whose
 /// name says so.
+///
+/// ```
+/// use arcp_proto::secret::Secret;
+///
+/// let token = Secret::new("of the day");
+/// assert!(token.matches("of the day"));
+/// assert_eq!(format!("{token:?}"), "Secret(…)");
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use arcp_proto::secret::Secret;
+/// serde_json::to_string(&Secret::new("of the day"));
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use arcp_proto::secret::Secret;
+/// format!("{}", Secret::new("of the day"));
+/// ```
+///
+/// ```compile_fail,E0369
+/// # use arcp_proto::secret::Secret;
+/// assert!(Secret::new("of the day") == Secret::new("of the day"));
+/// ```
 #[derive(Clone)]
 pub struct Secret(String);
 

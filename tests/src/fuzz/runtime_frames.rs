@@ -108,6 +108,7 @@ impl Attack {
             16 => host
                 .greet("mallory", Features::from_bits(u16::from(argument) << 3), None)
                 .clone_into(&mut self.connection),
+            17 => host.runtime.handle_partial(host.now, self.connection, u64::from(argument) * 1_000),
             _ => {}
         }
         self.host.settle();

@@ -384,6 +384,7 @@ fn an_input_with_nothing_to_do_changes_nothing() {
     world.runtime.handle_timeout(now);
     world.runtime.handle_frame(now, gone, bytes::Bytes::from_static(b"{}"));
     world.runtime.handle_oversized(now, gone);
+    world.runtime.handle_partial(now, gone, 1);
     world.runtime.handle_proof(now, gone);
     world.runtime.handle_proof(now, a);
     world.runtime.handle_closed(now, gone);
