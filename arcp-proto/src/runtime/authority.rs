@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use crate::error::WireError;
+use crate::error::{ErrorCode, WireError};
 use crate::lease::{Canonical, Capability, Circumstances, Denial, Operation};
 use crate::runtime::output::StopReason;
 use crate::runtime::{JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
@@ -33,6 +33,19 @@ impl RuntimeEndpoint {
             return Err(Denial::Stopped);
         }
         let judged = self.judge_operation(job, operation);
+        if let Err(denial) = &judged {
+            self.heed(job, &WireError::from(denial));
+        }
+        judged
+    }
+
+    /// Judges an operation and reports the decision.
+    pub(super) fn judge_operation(
+        &mut self,
+        job: JobHandle,
+        operation: &Operation<'_>,
+    ) -> Result<Canonical, Denial> {
+        let judged = self.permits(job, operation);
         if let Some(state) = self.jobs.get(job) {
             let target = judged.as_ref().map_or(operation.target, Canonical::as_str);
             let event = RuntimeEvent::Operation {
@@ -43,21 +56,19 @@ impl RuntimeEndpoint {
             };
             self.event(event);
         }
-        match &judged {
-            Err(Denial::Expired) => self.lease_may_have_ended(job),
-            Err(denial @ Denial::Exhausted { .. }) if self.config.fatal_budget => {
-                self.fail_job(job, WireError::from(denial));
-            }
-            _ => {}
-        }
         judged
     }
 
-    pub(super) fn judge_operation(
-        &self,
-        handle: JobHandle,
-        operation: &Operation<'_>,
-    ) -> Result<Canonical, Denial> {
+    /// What the denial of an operation means for its job.
+    pub(super) fn heed(&mut self, job: JobHandle, denial: &WireError) {
+        match denial.code {
+            ErrorCode::LeaseExpired => self.lease_may_have_ended(job),
+            ErrorCode::BudgetExhausted if self.config.fatal_budget => self.fail_job(job, denial.clone()),
+            _ => {}
+        }
+    }
+
+    fn permits(&self, handle: JobHandle, operation: &Operation<'_>) -> Result<Canonical, Denial> {
         let Some(job) = self.jobs.get(handle).filter(|job| job.agent_runs) else {
             return Err(Denial::Stopped);
         };

@@ -55,7 +55,7 @@ impl RuntimeEndpoint {
         let principal = self.jobs.get(parent).map(|job| Arc::clone(&job.principal_name)).unwrap_or_default();
         let agent = self.resolve_agent(&principal, &agent)?;
         let operation = Operation { capability: Capability::AgentDelegate, target: agent.as_str() };
-        self.authorize(self.now, parent, &operation)?;
+        self.judge_operation(parent, &operation)?;
         let asked = Lease::parse(
             delegation.lease_request.as_ref(),
             delegation.lease_constraints.as_ref(),
@@ -133,7 +133,8 @@ impl RuntimeEndpoint {
         if let Ok(result) = Emission::tool_result(&delegate.to_string(), Err(&refusal)) {
             self.produce(parent, Content::Event { kind: result.kind, body: result.body });
         }
-        self.tell(parent, JobNews::Delegated { token, answer: Err(error) });
+        self.tell(parent, JobNews::Delegated { token, answer: Err(error.clone()) });
+        self.heed(parent, &error);
     }
 
     /// Tells an agent something, if it still runs.

@@ -392,3 +392,17 @@ fn a_restart_ends_children_before_their_parents() {
     let left = row(JobKey::parse(&id).unwrap()).counters;
     assert_eq!(left.find("USD").unwrap().remaining.to_string(), "0.9", "what was unspent came back");
 }
+
+#[test]
+fn a_refusal_that_is_fatal_comes_before_the_end() {
+    let mut strict = config();
+    strict.fatal_budget = true;
+    let mut world = World::with(strict);
+    let (a, _) = world.session(ALL);
+    let lease = json!({"agent.delegate": ["a"], "cost.budget": ["USD:0"]});
+    let (job, _) = world.submit_with(a, "m1", json!({"agent": "a", "lease_request": lease}));
+    assert_eq!(world.delegate(job, json!({})).unwrap_err().code, ErrorCode::BudgetExhausted);
+    let frames = world.take(a);
+    assert_eq!(types(&frames), ["job.event", "job.event", "job.error"], "JOB-3: nothing behind the terminal");
+    assert_eq!(code(&frames[2]), "BUDGET_EXHAUSTED");
+}
