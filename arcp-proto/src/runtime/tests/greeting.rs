@@ -166,6 +166,26 @@ fn a_transport_proof_is_no_sign_of_life() {
 }
 
 #[test]
+fn what_waits_for_the_older_connection_is_not_sent_behind_its_back() {
+    let mut world = World::new();
+    let (a, welcome) = world.session(ALL);
+    let (job, id) = world.submit(a, "m1");
+    world.stalled.push(a);
+    world.send(a, "m2", "session.ping", json!({"nonce": "n"}));
+    world.send(a, "m3", "job.cancel", json!({"job_id": id}));
+    world.logs(job, 3);
+    let (b, frames) = world.resume_with(&welcome["payload"]["resume_token"], ALL);
+    // Named by a cancel, the acceptance was confirmed.
+    assert_eq!(types(&frames)[0], "session.welcome");
+    assert_eq!(seqs(&frames), [1, 2, 3]);
+    let last = world.take(a);
+    assert_eq!(types(&last), ["session.error"], "neither the pong nor the answer to the cancel");
+    assert_eq!(last[0]["payload"]["details"]["reason"], "taken_over");
+    world.finish(job, "1");
+    assert_eq!(code(&world.one(b)), "CANCELLED");
+}
+
+#[test]
 fn only_the_hash_of_a_token_is_stored() {
     let mut world = World::new();
     let (a, first) = world.session(ALL);
