@@ -13,3 +13,8 @@ pub mod trace;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The guide's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/leases.md")]
+pub struct Leases;

@@ -47,7 +47,8 @@ fn result(ran: &Ran) -> Value {
 }
 
 #[tokio::test]
-async fn every_agent_is_in_the_help() {
+async fn every_agent_is_in_the_help_and_the_readme() {
+    let readme = include_str!("../../../README.md");
     let help = ran(arcp(&["serve", "--help"])).await.out;
     let runtime = Runtime::start().await;
     let agents = ran(client(&runtime.url, "agents", &["--json"])).await.objects();
@@ -58,6 +59,7 @@ async fn every_agent_is_in_the_help() {
             help.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))),
             "{name}: {help}"
         );
+        assert!(readme.contains(&format!("\n| `{name}` | ")), "{name}");
     }
 }
 
