@@ -4,6 +4,7 @@ use std::error::Error;
 
 use serde_json::json;
 
+/// Submits a job, follows it, and returns what it found.
 pub async fn ask(url: &str) -> Result<String, Box<dyn Error>> {
     let client = arcp_tokio::connect(url).token("demo").await?;
     let mut job = client

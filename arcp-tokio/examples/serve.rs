@@ -26,6 +26,7 @@ async fn summarise(job: JobContext, page: String) -> Result<String, AgentError> 
     Ok(page.split_inclusive('.').take(1).collect())
 }
 
+/// Alice's agents.
 pub fn runtime() -> Result<Runtime, BuildError> {
     Runtime::builder()
         .bearer("demo", "alice")
