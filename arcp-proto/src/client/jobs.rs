@@ -100,6 +100,8 @@ pub(super) struct Jobs {
     /// Jobs that were followed and are no more; what still comes of them has numbers of another stream where followers get
     /// such.
     foreign: BTreeSet<Box<str>>,
+    /// The last number of each job, where every job has its own.
+    numbers: BTreeMap<Box<str>, u64>,
     next: u64,
 }
 
@@ -165,6 +167,23 @@ impl Jobs {
         }
     }
 
+    /// Whether a job, which counts on its own, has not had this number before.
+    pub(super) fn is_new_number(&mut self, id: &str, number: u64) -> bool {
+        if let Some(last) = self.numbers.get_mut(id) {
+            let is_new = number > *last;
+            *last = number.max(*last);
+            return is_new;
+        }
+        if self.numbers.len() >= MAX_OTHERS {
+            let Self { numbers, live, held, .. } = self;
+            numbers.retain(|job, _| live.contains_key(job) || held.contains_key(job));
+        }
+        if self.numbers.len() < MAX_OTHERS {
+            self.numbers.insert(id.into(), number);
+        }
+        true
+    }
+
     /// Whether a job was submitted here and has not ended.
     pub(super) fn is_own(&self, id: &str) -> bool {
         self.live.get(id).is_some_and(|job| job.submitted.is_some())
@@ -181,6 +200,7 @@ impl Jobs {
     }
 
     pub(super) fn remove(&mut self, id: &str) -> Option<Job> {
+        self.numbers.remove(id);
         let job = self.live.remove(id)?;
         if job.is_other {
             self.others -= 1;
@@ -238,6 +258,7 @@ impl Jobs {
         self.live.retain(|_, job| !job.abandoned && !job.is_other);
         self.unwanted.clear();
         self.foreign.clear();
+        self.numbers.clear();
         for job in self.live.values_mut() {
             job.reattached = true;
         }

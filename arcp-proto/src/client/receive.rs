@@ -27,7 +27,7 @@ impl ClientEndpoint {
     pub(super) fn receive(&mut self, now: Now, envelope: &Envelope<'_>, bytes: usize) {
         let Some(session) = &self.session else { return };
         let is_of_session = envelope.session_id.as_deref().is_none_or(|id| id == session.id.as_str());
-        let is_kept = session.profile.repeats_kept_frames() && envelope.message_type.starts_with("job.");
+        let is_kept = session.profile.keeps_session_of_job() && envelope.message_type.starts_with("job.");
         if !is_of_session && !is_kept {
             self.ignored += 1;
             return;

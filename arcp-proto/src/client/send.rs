@@ -18,13 +18,12 @@ use crate::wire::session::Ack;
 
 /// The submit as this runtime reads it; `None` if it asks for something that cannot be said there (protocol §12.4).
 fn spoken(submit: Arc<Submit>, profile: PeerProfile, drops_parts: bool) -> Option<Arc<Submit>> {
-    match &submit.lease_request {
-        Some(lease) if profile.grants_by_name() => {
-            let lease_request = Some(by_name::request_of_lease(lease, drops_parts).ok()?);
-            Some(Arc::new(Submit { lease_request, ..(*submit).clone() }))
-        }
-        _ => Some(submit),
+    let asks = submit.lease_request.is_some() || submit.lease_constraints.is_some();
+    if !asks || !profile.grants_by_name() {
+        return Some(submit);
     }
+    let lease_request = by_name::request_of_lease(submit.lease_request.as_ref(), drops_parts).ok()?;
+    Some(Arc::new(Submit { lease_request: Some(lease_request), ..(*submit).clone() }))
 }
 
 impl ClientEndpoint {

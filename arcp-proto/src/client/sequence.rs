@@ -1,5 +1,7 @@
 //! What the number of a frame means (protocol §4.2), which depends on who gave it (§12.3, `seq_check`).
 
+use alloc::borrow::Cow;
+
 use crate::client::ClientEndpoint;
 use crate::client::numbers::Arrival;
 use crate::client::output::ClientEvent;
@@ -24,9 +26,11 @@ impl ClientEndpoint {
         let can_resume = self.session.as_ref().is_some_and(|session| session.token.is_some());
         match check {
             SeqCheck::StrictForOwnJobs if self.is_of_another_stream(envelope, number) => return Some(false),
-            // Frames of one job may share a stream with numbers that are not sent.
-            SeqCheck::Off if number <= self.numbers.last() => return Some(false),
-            SeqCheck::Off => {}
+            SeqCheck::Off => {
+                let is_new = named_job(envelope).is_none_or(|job| self.jobs.is_new_number(&job, number));
+                self.ignored += u64::from(!is_new);
+                return is_new.then_some(false);
+            }
             SeqCheck::Strict | SeqCheck::StrictForOwnJobs | SeqCheck::Report => {
                 match self.numbers.judge(number, can_resume && check != SeqCheck::Report) {
                     Arrival::Repeat => {
@@ -56,12 +60,17 @@ impl ClientEndpoint {
         if envelope.session_id.is_some() && envelope.session_id.as_deref() != session {
             return number != last + 1;
         }
-        let in_payload = || envelope.payload.id("job_id").ok().flatten();
-        let Some(job) = envelope.job_id.clone().or_else(in_payload) else { return false };
+        let Some(job) = named_job(envelope) else { return false };
         let is_end = matches!(envelope.message_type.as_ref(), "job.result" | "job.error");
         // A job that has not ended has had no terminal, whatever its number says.
         self.jobs.is_foreign(&job)
             || is_end && number <= last && self.jobs.is_own(&job)
             || is_end && number != last + 1 && self.jobs.is_reattached(&job)
     }
+}
+
+/// The job that a frame names in its envelope or its payload.
+fn named_job<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
+    let in_payload = || envelope.payload.id("job_id").ok().flatten();
+    envelope.job_id.clone().or_else(in_payload)
 }

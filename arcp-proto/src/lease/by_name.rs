@@ -60,8 +60,8 @@ fn lease_of_submit(payload: &Fields<'_>) -> Result<(Option<RawJson>, Option<RawJ
 
 /// A lease map with the names of what it holds universally added. A part of a namespace has no name: it is an error,
 /// or, with `drop_parts`, not asked for.
-pub(crate) fn request_of_lease(lease: &RawJson, drop_parts: bool) -> Result<RawJson, OnlyPart> {
-    let fields = Fields::of(lease.as_str());
+pub(crate) fn request_of_lease(lease: Option<&RawJson>, drop_parts: bool) -> Result<RawJson, OnlyPart> {
+    let fields = lease.map(|lease| Fields::of(lease.as_str())).unwrap_or_default();
     let mut names: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in fields.iter() {
         if name == COST_BUDGET {
@@ -84,7 +84,8 @@ pub(crate) fn request_of_lease(lease: &RawJson, drop_parts: bool) -> Result<RawJ
         for (name, value) in fields.iter() {
             out.raw(&name, value);
         }
-        if !names.is_empty() {
+        // Without a request there would be no lease, and an end of it would go unheard.
+        if !names.is_empty() || lease.is_none() {
             out.strings(CAPABILITIES, names.iter().map(AsRef::as_ref));
         }
     })))
@@ -181,7 +182,8 @@ fn cap(request: &Fields<'_>, constraints: &Fields<'_>) -> Result<(), WireError> 
     let asked =
         request.present(COST_BUDGET).and_then(elements_of).into_iter().flatten().filter_map(string_of);
     for (currency, amount) in asked.filter_map(|text| parse_budget(&text).ok()) {
-        if limits.iter().any(|(capped, limit)| *capped == currency && amount > *limit) {
+        // A currency without a limit of its own has none to spend.
+        if !limits.iter().any(|(capped, limit)| *capped == currency && amount <= *limit) {
             let message = format!("`cost.budget` asks for more {currency} than `max_budget` allows");
             return Err(WireError::new(ErrorCode::LeaseSubsetViolation, message));
         }

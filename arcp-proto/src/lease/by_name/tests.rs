@@ -91,10 +91,14 @@ fn the_earlier_end_counts() {
 fn amounts_stay_within_the_most_that_is_allowed() {
     let capped = |asked: Value, most: Value| read(&asked, &json!({"max_budget": most}));
     let asked = json!({"cost.budget": ["USD:5.00", "EUR:9"]});
-    assert_eq!(capped(asked.clone(), json!(["USD:5"])), Ok((asked.clone(), Value::Null)));
-    let (code, message) = capped(asked.clone(), json!(["USD:4.999999999"])).expect_err("too much");
-    assert_eq!(code, ErrorCode::LeaseSubsetViolation);
-    assert!(message.contains("USD") && message.contains("max_budget"), "{message}");
+    assert_eq!(capped(asked.clone(), json!(["USD:5", "EUR:9.0", "GBP:1"])), Ok((asked.clone(), Value::Null)));
+    for (most, named) in
+        [(json!(["USD:4.999999999", "EUR:9"]), "USD"), (json!(["USD:5"]), "EUR"), (json!([]), "USD")]
+    {
+        let (code, message) = capped(asked.clone(), most).expect_err("too much");
+        assert_eq!(code, ErrorCode::LeaseSubsetViolation);
+        assert!(message.contains(named) && message.contains("max_budget"), "{message}");
+    }
     assert_eq!(capped(json!({}), json!(["USD:5"])), Ok((Value::Null, Value::Null)));
     for unreadable in [json!("USD:5"), json!([5]), json!(["5 dollars"])] {
         let (code, message) = capped(asked.clone(), unreadable).expect_err("no amounts");
@@ -120,7 +124,7 @@ fn what_cannot_be_read_is_refused() {
 
 fn request(lease: &Value, drop_parts: bool) -> Result<Value, OnlyPart> {
     let lease = RawJson::parse(lease.to_string()).expect("JSON");
-    request_of_lease(&lease, drop_parts).map(|request| value(Some(&request)))
+    request_of_lease(Some(&lease), drop_parts).map(|request| value(Some(&request)))
 }
 
 #[test]
@@ -134,6 +138,8 @@ fn a_map_names_what_it_holds_universally() {
     assert_eq!(request(&map, false), Ok(expected));
     let money = json!({"cost.budget": ["USD:1"]});
     assert_eq!(request(&money, false), Ok(money));
+    let none = request_of_lease(None, false).map(|request| value(Some(&request)));
+    assert_eq!(none, Ok(json!({"capabilities": []})));
 }
 
 #[test]

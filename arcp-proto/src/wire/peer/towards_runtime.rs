@@ -25,7 +25,8 @@ pub enum SeqCheck {
     StrictForOwnJobs,
     /// A gap is told to the application, without a resume.
     Report,
-    /// Nothing.
+    /// Nothing about the stream: every job counts on its own, and its end has no number. A resume therefore asks for
+    /// everything, of which nothing is handed on twice.
     Off,
 }
 
@@ -87,11 +88,11 @@ impl PeerProfile {
         matches!(self, Self::TypeScript)
     }
 
-    /// Whether it answers a submit made again with the frames it kept from the first one, which name the session they
-    /// were made for.
+    /// Whether its frames of a job may name the session they were first made for: answers to a submit made again, and
+    /// what followers get.
     #[must_use]
-    pub const fn repeats_kept_frames(self) -> bool {
-        matches!(self, Self::Python113 | Self::PythonNewer)
+    pub const fn keeps_session_of_job(self) -> bool {
+        matches!(self, Self::Python113 | Self::PythonNewer | Self::Ruby)
     }
 
     /// Whether it answers a submit whose earlier copy is still being accepted with `INTERNAL_ERROR`.
@@ -156,7 +157,7 @@ mod tests {
         only(&[TypeScript], PeerProfile::rejects_like_an_end);
         only(&[Go], PeerProfile::refuses_copies_in_progress);
         only(&[Ruby], PeerProfile::grants_by_name);
-        only(&[Python113, PythonNewer], PeerProfile::repeats_kept_frames);
+        only(&[Python113, PythonNewer, Ruby], PeerProfile::keeps_session_of_job);
         use TransportKind::{Lines, Memory, WebSocket};
         let (short, long) = (65_536, 1_048_576);
         for transport in [WebSocket, Memory] {

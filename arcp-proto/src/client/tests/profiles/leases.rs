@@ -1,5 +1,7 @@
 //! Leases towards a runtime that knows names of capabilities only (protocol §12.4).
 
+use core::time::Duration;
+
 use serde_json::json;
 
 use super::super::peer::SESSION;
@@ -64,4 +66,15 @@ fn what_a_ruby_runtime_grants_is_shown_as_patterns() {
         _ => None,
     });
     assert_eq!(granted.expect("it was accepted").patterns("fs.read"), ["/**"]);
+}
+
+#[test]
+fn an_end_alone_is_heard_by_a_ruby_runtime() {
+    let lease = LeaseRequest::default().expires_in(Duration::from_secs(600));
+    let mut world = with(PeerProfile::Ruby);
+    world.client.submit(world.now, asking(lease)).unwrap();
+    world.drain();
+    let payload = world.next("job.submit")["payload"].clone();
+    assert_eq!(payload["lease_request"], json!({"capabilities": []}));
+    assert_eq!(payload["lease_constraints"], json!({"expires_at": "2026-08-14T09:40:00.000Z"}));
 }

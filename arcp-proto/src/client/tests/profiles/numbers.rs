@@ -21,27 +21,40 @@ fn what_a_gap_leads_to() {
         let event = |number: u64| format!("event {JOB} {number} log");
         match profile {
             PeerProfile::Go => assert_eq!(told, [event(1), "gap 2..=3".to_string(), event(4)]),
-            PeerProfile::Ruby => assert_eq!(told, [event(1), event(4)]),
+            PeerProfile::Ruby => assert_eq!(told, [1, 4].map(|_| format!("event {JOB} - log"))),
             _ => assert_eq!(told, [event(1), "disconnected".to_string()], "{profile:?}"),
         }
     }
 }
 
 #[test]
-fn numbers_that_mean_nothing_drop_nothing() {
+fn jobs_that_count_on_their_own_lose_and_repeat_nothing() {
     let mut world = with_job(PeerProfile::Ruby);
-    let event = |world: &mut World, seq: u64| {
-        world.say_of(JOB, "job.event", Some(seq), json!({"kind": "log", "body": {"message": "x"}}));
+    let event = |world: &mut World, job: &str, seq: u64| {
+        world.say_of(job, "job.event", Some(seq), json!({"kind": "log", "body": {"message": "x"}}));
+        world.told()
     };
-    event(&mut world, 3);
-    event(&mut world, 1);
+    let heard = |job: &str| [format!("event {job} - log")];
+    for seq in 1..=3 {
+        assert_eq!(event(&mut world, JOB, seq), heard(JOB));
+    }
+    // Another job starts at one, before its acceptance.
+    world.submit_with("k-2");
+    assert_eq!(event(&mut world, OTHER, 1), [""; 0]);
+    world.sent.retain(|frame| frame["type"] == "job.submit");
+    world.accept(OTHER);
+    assert_eq!(world.told(), [format!("accepted 1 {OTHER}"), format!("event {OTHER} - log")]);
+    assert_eq!(world.reopen()["payload"]["last_event_seq"], 0, "it would hide what others have not sent");
+    world.feed(&welcome(PeerProfile::Ruby));
+    world.told();
+    for (job, seq) in [(JOB, 1), (JOB, 2), (OTHER, 1), (JOB, 3)] {
+        assert_eq!(event(&mut world, job, seq), [""; 0], "it was here before");
+    }
+    assert_eq!(event(&mut world, OTHER, 2), heard(OTHER));
     world.say_of(JOB, "job.result", None, json!({"job_id": JOB, "final_status": "success", "result": 1}));
-    let told = world.told();
-    assert_eq!(
-        told,
-        [format!("event {JOB} 3 log"), format!("event {JOB} - log"), format!("ended {JOB} - success")]
-    );
-    assert_eq!(world.reopen()["payload"]["last_event_seq"], 3);
+    assert_eq!(world.told(), [format!("ended {JOB} - success")]);
+    world.sent.retain(|frame| frame["type"] == "session.ack");
+    world.nothing_sent();
 }
 
 #[test]
@@ -156,6 +169,18 @@ fn a_terminal_kept_from_this_session_ends_its_job_again() {
     world.accept(JOB);
     world.told();
     assert_eq!(end(&mut world), [format!("ended {JOB} - success")]);
+}
+
+#[test]
+fn a_ruby_runtime_shows_followers_the_session_of_the_submitter() {
+    let mut world = with(PeerProfile::Ruby);
+    world.client.subscribe(world.now, &job(OTHER), Subscription::History).unwrap();
+    world.drain();
+    world.feed(&json!({
+        "arcp": "1.1", "id": "m", "type": "job.event", "session_id": "ses_theirs", "job_id": OTHER, "event_seq": 1,
+        "payload": {"kind": "log", "body": {"message": "x"}},
+    }));
+    assert_eq!(world.told(), [format!("event {OTHER} - log")]);
 }
 
 #[test]
