@@ -112,6 +112,9 @@ impl Client {
     /// Follows a job that was submitted elsewhere: in another session, or by another principal, if the runtime shows it to
     /// this one. Resolves to a [`Watch`](crate::Watch).
     ///
+    /// A job that a job of this session delegated is in this session's stream already: what came of it before cannot be
+    /// asked for here, only in another session.
+    ///
     /// ```no_run
     /// # async fn example(client: arcp_driver::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut running = client.jobs().status("running").agent("summarise");

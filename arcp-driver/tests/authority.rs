@@ -465,3 +465,50 @@ fn a_gateways_refusal_keeps_its_code() {
         assert_eq!(code(ended), "PERMISSION_DENIED");
     });
 }
+
+#[test]
+fn a_child_is_watched_from_the_session_of_its_parent() {
+    let world = World::new();
+    let time = world.clone();
+    let builder = Runtime::builder()
+        .agent("a", |job: JobContext, (): ()| async move {
+            Ok::<_, AgentError>(job.delegate("child").await?.result::<u64>().await?)
+        })
+        .agent("child", move |job: JobContext, (): ()| {
+            let time = time.clone();
+            async move {
+                for number in 1..=3_u64 {
+                    // Time enough to be watched.
+                    time.sleep(Duration::from_secs(5)).await;
+                    job.metric("number", number).await?;
+                }
+                Ok::<_, AgentError>(7_u64)
+            }
+        });
+    let (_runtime, client, switchboard) = world.pair(builder);
+    let other = world.client(switchboard);
+    world.run(async move {
+        let mut job = client.submit("a").lease("agent.delegate", ["child"]).await.unwrap();
+        let EventBody::Delegate { child_job_id: Some(child), .. } =
+            job.next().await.unwrap().unwrap().body().unwrap()
+        else {
+            panic!("the delegation comes first")
+        };
+        let mut watch = client.watch(&child).await.unwrap();
+        let mut seen = Vec::new();
+        while let Some(event) = watch.next().await {
+            seen.push(event.unwrap().position());
+        }
+        assert_eq!(seen, [Some(1), Some(2), Some(3)]);
+        assert_eq!(watch.result::<u64>().await.unwrap(), 7);
+        assert_eq!(job.result::<u64>().await.unwrap(), 7);
+        // Whoever comes later has the history in another session.
+        let mut late = other.watch(&child).history().await.unwrap();
+        let mut seen = 0;
+        while let Some(event) = late.next().await {
+            assert!(event.is_ok());
+            seen += 1;
+        }
+        assert_eq!((seen, late.result::<u64>().await.unwrap()), (3, 7));
+    });
+}
