@@ -1,6 +1,6 @@
 //! Numbers: what has arrived, what the application has taken, what there is to acknowledge (protocol §2.6, §4.2).
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 
 use crate::client::jobs::JobIndex;
 
@@ -10,6 +10,8 @@ const EAGER_ACK_EVENTS: u64 = 1_000;
 const EAGER_ACK_BYTES: u64 = 1 << 20;
 /// Where the numbers begin that stand for frames without one; those of sessions never come here.
 const ASIDE: u64 = 1 << 63;
+/// Numbers passed over that are remembered.
+const MOST_LATE: u64 = 1_024;
 /// Taken entries that may stand between untaken ones before they are swept out.
 const SWEEP_AT: usize = 1_024;
 
@@ -48,6 +50,8 @@ pub(super) struct Numbers {
     /// The same of frames whose numbers do not count, or that have none.
     aside: VecDeque<Handed>,
     next_aside: u64,
+    /// Numbers of the session that were passed over and may still come.
+    late: BTreeSet<u64>,
     untaken_events: u64,
     untaken_bytes: u64,
     /// The last acknowledged number of the session.
@@ -87,6 +91,19 @@ impl Numbers {
         } else {
             Arrival::Lost { from: self.handed_as(self.last + 1), to: self.handed_as(number - 1) }
         }
+    }
+
+    /// The numbers of a gap may still come; of many the last.
+    pub(super) fn may_come_late(&mut self, from: u64, to: u64) {
+        self.late.extend(from.max(to.saturating_sub(MOST_LATE - 1))..=to);
+        while self.late.len() as u64 > MOST_LATE {
+            self.late.pop_first();
+        }
+    }
+
+    /// Whether `number` was passed over and comes now.
+    pub(super) fn comes_late(&mut self, number: u64) -> bool {
+        self.late.remove(&number)
     }
 
     /// `number` arrived, next or behind a loss. Until it is handed on it counts as taken.
@@ -177,6 +194,7 @@ impl Numbers {
     pub(super) fn start_over(&mut self) {
         self.base = self.handed_as(self.last);
         self.last = 0;
+        self.late.clear();
         self.gap_after = None;
         self.acknowledged = 0;
     }
@@ -270,6 +288,18 @@ mod tests {
         assert!(numbers.is_within(1, 1));
         assert!(numbers.aside.is_empty());
         assert!(aside[0] < numbers.hand_on(OTHER, 100, false), "none comes twice");
+    }
+
+    #[test]
+    fn numbers_passed_over_come_once_and_only_so_many_are_remembered() {
+        let mut numbers = Numbers::default();
+        numbers.may_come_late(2, 3);
+        assert!(numbers.comes_late(3) && !numbers.comes_late(3) && !numbers.comes_late(4));
+        numbers.may_come_late(5, u64::MAX - 1);
+        assert!(!numbers.comes_late(2) && numbers.comes_late(u64::MAX - MOST_LATE));
+        assert!(numbers.comes_late(u64::MAX - 1));
+        numbers.start_over();
+        assert!(!numbers.comes_late(u64::MAX - 2));
     }
 
     #[test]

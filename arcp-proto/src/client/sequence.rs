@@ -32,7 +32,12 @@ impl ClientEndpoint {
                 return is_new.then_some(false);
             }
             SeqCheck::Strict | SeqCheck::StrictForOwnJobs | SeqCheck::Report => {
+                let before = self.numbers.last();
                 match self.numbers.judge(number, can_resume && check != SeqCheck::Report) {
+                    // Such a runtime may send what it numbered first behind what it numbered next.
+                    Arrival::Repeat if check == SeqCheck::Report && self.numbers.comes_late(number) => {
+                        return Some(false);
+                    }
                     Arrival::Repeat => {
                         self.ignored += 1;
                         return None;
@@ -41,7 +46,12 @@ impl ClientEndpoint {
                         self.lose(now, CloseCode::Normal);
                         return None;
                     }
-                    Arrival::Lost { from, to } => self.event(ClientEvent::Gap { from, to }),
+                    Arrival::Lost { from, to } => {
+                        if check == SeqCheck::Report {
+                            self.numbers.may_come_late(before + 1, number - 1);
+                        }
+                        self.event(ClientEvent::Gap { from, to });
+                    }
                     Arrival::Next => {}
                 }
             }

@@ -23,7 +23,7 @@ pub enum SeqCheck {
     Strict,
     /// The same, but frames of subscribed jobs have numbers of another stream.
     StrictForOwnJobs,
-    /// A gap is told to the application, without a resume.
+    /// A gap is told to the application, without a resume; what was passed over may still come.
     Report,
     /// Nothing about the stream: every job counts on its own, and its end has no number. A resume therefore asks for
     /// everything, of which nothing is handed on twice.

@@ -28,6 +28,17 @@ fn what_a_gap_leads_to() {
 }
 
 #[test]
+fn what_a_go_runtime_sends_out_of_turn_is_handed_on() {
+    let mut world = with_job(PeerProfile::Go);
+    for seq in [1, 3, 2, 2, 3, 4] {
+        world.say_of(JOB, "job.event", Some(seq), json!({"kind": "log", "body": {"message": "x"}}));
+    }
+    let event = |number: &str| format!("event {JOB} {number} log");
+    assert_eq!(world.told(), [event("1"), "gap 2..=2".to_string(), event("3"), event("-"), event("4")]);
+    assert_eq!(world.reopen()["payload"]["last_event_seq"], 4);
+}
+
+#[test]
 fn jobs_that_count_on_their_own_lose_and_repeat_nothing() {
     let mut world = with_job(PeerProfile::Ruby);
     let event = |world: &mut World, job: &str, seq: u64| {
