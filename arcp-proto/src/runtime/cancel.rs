@@ -38,14 +38,12 @@ impl RuntimeEndpoint {
         };
         let Some(job) = self.jobs.get(handle) else { return };
         let ended = job.state.is_final().then(|| job.state.as_str());
-        let accepted = job.accepted;
         let reason: Option<Arc<str>> = cancel.reason.as_deref().map(Arc::from);
-        let position = if ended.is_some() {
-            accepted
-        } else {
+        if ended.is_none() {
             self.stop(handle, StopReason::Cancelled(cancel.reason));
-            self.log.position()
-        };
+        }
+        // What it tells of must be stored: that the job is being stopped, or how it had ended.
+        let position = self.log.position();
         self.answer(request, None, position, Reply::Cancelled { job: handle, reason, ended });
     }
 

@@ -403,6 +403,16 @@ fn what_ends_a_connection_in_mid_session() {
 }
 
 #[test]
+fn an_error_that_answers_another_request_ends_no_connection() {
+    for code in ["UNAUTHENTICATED", "HEARTBEAT_LOST", "INTERNAL_ERROR"] {
+        let mut world = World::core().with_job();
+        world.say("session.error", json!({"code": code, "message": "m", "request_id": "msg_long_answered"}));
+        assert_eq!(world.told(), [format!("error {code}")]);
+        assert_eq!(world.client.state(), ClientState::Connected);
+    }
+}
+
+#[test]
 fn a_taken_over_session_stays_with_its_taker() {
     let mut world = World::core().with_job();
     let request = world.submit_with("k-2");

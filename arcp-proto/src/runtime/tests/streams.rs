@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::{ALL, World, code, config, positions, seqs, types};
 use crate::feature::Feature;
+use crate::id::SessionKey;
 use crate::time::UnixTime;
 
 #[test]
@@ -147,4 +148,52 @@ fn a_step_of_the_wall_clock_touches_nothing_but_leases() {
         assert_eq!(types(&world.take(a)), ["session.ping"]);
         assert_eq!(world.resume(&detached, 0, ALL).1[0]["type"], "session.welcome", "its window goes on");
     }
+}
+
+#[test]
+fn history_is_numbered_while_there_is_room_to_send_it() {
+    let mut small = config();
+    small.limits.window_events = 64;
+    let mut world = World::with(small);
+    let (a, _) = world.session(ALL);
+    let (b, welcome) = world.session(ALL);
+    let (job, id) = world.submit(a, "m1");
+    world.logs(job, 1_000);
+    world.stalled.push(b);
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    let key = SessionKey::parse(welcome["session_id"].as_str().unwrap()).unwrap();
+    let numbered = world.store.session(key).unwrap().numbers.last();
+    assert!(numbered <= 64, "D-101: {numbered} numbers for a client that reads nothing");
+    world.stalled.clear();
+    world.settle();
+    assert_eq!(positions(&world.take(b)), (1..=1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_earlier_loss_does_not_shorten_the_window() {
+    let features = ALL.without(Feature::Heartbeat);
+    let mut world = World::new();
+    let (a, welcome) = world.session(features);
+    world.cut(a);
+    world.wait(Duration::from_secs(590));
+    let (b, frames) = world.resume(&welcome, 0, features);
+    world.cut(b);
+    world.wait(Duration::from_secs(599));
+    let (_, frames) = world.resume(&frames[0], 0, features);
+    assert_eq!(frames[0]["type"], "session.welcome");
+}
+
+#[test]
+fn a_cancel_of_a_job_that_has_just_ended_waits_for_its_end() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let (job, id) = world.submit(a, "m1");
+    world.instant_store = false;
+    world.finish(job, "1");
+    world.send(a, "m2", "job.cancel", json!({"job_id": id}));
+    assert!(world.take(a).is_empty(), "the end it tells of is not stored");
+    world.store_all();
+    let frames = world.take(a);
+    let answer = frames.iter().find(|frame| frame["type"] == "job.cancelled").unwrap();
+    assert_eq!(answer["payload"]["current_status"], "success");
 }
