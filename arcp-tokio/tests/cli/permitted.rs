@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::program::{CANARY, Ran, Runtime, arcp, ran};
+use super::program::{CANARY, Ran, Runtime, arcp, ran, soon};
 
 /// The arguments that give `research` what it needs.
 const RESEARCH: [&str; 9] = [
@@ -190,7 +190,7 @@ async fn whoever_submitted_is_told_what_to_do() {
 
 #[tokio::test]
 async fn a_delegated_job_names_its_parent() {
-    let runtime = Runtime::start().await;
+    let mut runtime = Runtime::start().await;
     let submitted = ran(runtime.submit(&[&RESEARCH[..], &["--json"]].concat())).await;
     let parent = submitted.of_type("accepted")[0]["job_id"].as_str().unwrap().to_owned();
     let child = bodies(&submitted, "delegate")[0]["child_job_id"].as_str().unwrap().to_owned();
@@ -206,5 +206,7 @@ async fn a_delegated_job_names_its_parent() {
     assert!(lines(&told).contains(&"budget 0.02 USD left".to_owned()), "{told:?}");
     let told = ran(client(&runtime.url, "tail", &[&child, "--history", "--json"])).await;
     assert_eq!(told.of_type("subscribed")[0]["parent_job_id"], json!(parent));
+    let started = format!("{child} summarise@1.0.0 started for alice, delegated by {parent}");
+    while !soon(runtime.running.err.next_line()).await.unwrap().unwrap().ends_with(&started) {}
     assert_eq!(result(&told), json!("tea is grown, traded, prepared"));
 }

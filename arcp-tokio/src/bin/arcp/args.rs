@@ -130,7 +130,7 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) max_runtime: Option<Duration>,
 
-    /// What the job may do: a capability and a pattern, like tool.call=search.* or net.fetch=https://example.com/**. May be
+    /// What the job may do: a capability and a pattern, like `tool.call=search.*` or `net.fetch=https://example.com/**`. May be
     /// given many times; nothing else is allowed.
     #[arg(long, value_name = "CAPABILITY=PATTERN", value_parser = parse::lease)]
     pub(crate) lease: Vec<(String, String)>,

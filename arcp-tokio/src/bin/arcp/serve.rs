@@ -158,7 +158,10 @@ fn observer(quiet: bool) -> Observer {
             return;
         }
         let what = match stage {
-            Stage::Started => format!("started for {}", job.principal()),
+            Stage::Started => match job.parent() {
+                Some(parent) => format!("started for {}, delegated by {parent}", job.principal()),
+                None => format!("started for {}", job.principal()),
+            },
             Stage::Succeeded => "succeeded".to_owned(),
             Stage::Failed(error) => format!("failed: {error}"),
             Stage::Stopped => "stopped".to_owned(),
