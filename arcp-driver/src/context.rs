@@ -77,8 +77,19 @@ struct Inner {
 impl JobContext {
     /// What the agent is given, and its input.
     pub(crate) fn new(start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> (Self, RawJson) {
-        let StartJob { job: _, key, agent, input, trace_id, principal, session, lease, parent, frame_limit } =
-            start;
+        let StartJob {
+            credentials: _,
+            job: _,
+            key,
+            agent,
+            input,
+            trace_id,
+            principal,
+            session,
+            lease,
+            parent,
+            frame_limit,
+        } = start;
         let job = Inner {
             key,
             agent,

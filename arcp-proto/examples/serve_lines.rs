@@ -105,6 +105,8 @@ fn serve(
                 Output::Decide { id, question } => {
                     let _ = runtime.handle_decision(now, id, LeaseDecision::Grant(question.lease));
                 }
+                // Not asked: the configuration names no provisioner.
+                Output::IssueCredential { .. } | Output::RevokeCredential { .. } => {}
                 // This agent is over before anybody could stop or hold it, and lines carry no probes.
                 Output::CancelJob { .. }
                 | Output::KillJob(_)

@@ -44,6 +44,13 @@ pub struct RuntimeConfig {
     /// Whether what a submit asks for is put to the driver with
     /// [`Output::Decide`](crate::runtime::Output::Decide). Default `false`: what is asked for in due form is granted.
     pub decides_leases: bool,
+    /// Whether somebody makes credentials for jobs, which are asked for with
+    /// [`Output::IssueCredential`](crate::runtime::Output::IssueCredential). Default `false`. Without `durable` it means
+    /// nothing.
+    pub provisions: bool,
+    /// Whether what the store has answered survives the end of the process, without which no credential is issued (D-52).
+    /// Default `false`.
+    pub durable: bool,
     /// Whether a job whose budget is exhausted ends with `BUDGET_EXHAUSTED` at its next operation, instead of deciding
     /// for itself what to do without it. Default `false`.
     pub fatal_budget: bool,
@@ -65,6 +72,8 @@ impl Default for RuntimeConfig {
             retention: Duration::from_secs(24 * 3_600),
             lease_policy: Policy::default(),
             decides_leases: false,
+            provisions: false,
+            durable: false,
             fatal_budget: false,
             limits: Limits::default(),
         }

@@ -89,6 +89,7 @@ impl Features {
         .with(Feature::LeaseExpiresAt)
         .with(Feature::CostBudget)
         .with(Feature::ModelUse)
+        .with(Feature::ProvisionedCredentials)
         .with(Feature::Progress)
         .with(Feature::ResultChunk)
         .with(Feature::AgentVersions)

@@ -367,6 +367,9 @@ impl World {
                 let grant = LeaseDecision::Grant(question.lease);
                 self.runtime.handle_decision(self.now, id, grant).expect("what is asked for may be granted");
             }
+            Output::IssueCredential { .. } | Output::RevokeCredential { .. } => {
+                unreachable!("this runtime has no provisioner")
+            }
             Output::TellJob { job, news } => self.agents.tell(job, &news, self.now.mono),
             Output::StartJob(start) => self.agents.start(*start, self.now.mono),
             Output::CancelJob { job, .. } => self.agents.stop(job, self.now.mono),

@@ -82,8 +82,8 @@ pub(super) fn weight(frame: &Frame) -> usize {
         Frame::Numbered { event, .. } => match &event.content {
             Content::Event { body, .. } => body.len(),
             Content::Chunk { data, .. } => data.len(),
-            // One in a job's life; what it weighs beyond this does not add up.
-            Content::End(_) => FRAME_COST,
+            // Few in a job's life; what they weigh beyond this does not add up.
+            Content::Rotated { .. } | Content::End(_) => FRAME_COST,
         },
     };
     bytes + FRAME_COST

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arcp_proto::runtime::{
-    AuthId, ConnectionId, Credentials, DecisionId, LeaseDecision, LeaseQuestion, Output, RuntimeEndpoint,
-    Verdict,
+    AuthId, ConnectionId, Credentials, DecisionId, Issued, LeaseDecision, LeaseQuestion, Output, Revoked,
+    RuntimeEndpoint, Verdict,
 };
 use arcp_proto::time::{Instant, Now};
 use futures_channel::mpsc::UnboundedSender;
@@ -213,6 +213,11 @@ impl<T: Timer> Loop<T> {
                     None => self.unanswered += 1,
                 },
                 Output::Decide { id, question } => self.decide(now, id, *question),
+                Output::IssueCredential { id, .. } => {
+                    // This driver has nobody to make one, and says so to the core.
+                    let _ = self.core.handle_credentials(now, id, Issued::Failed);
+                }
+                Output::RevokeCredential { id, .. } => self.core.handle_revoked(now, id, Revoked::Retry),
                 Output::TellJob { job, news } => self.tell(job, news),
                 Output::StartJob(start) => self.start(now, *start),
                 Output::CancelJob { job, reason } => self.jobs.stop(job, reason),

@@ -34,6 +34,17 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Whether it is this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        match self {
+            Self::V4(address) => address.is_loopback(),
+            Self::V6(address) => address.is_loopback(),
+            Self::Name(name) => is_localhost(name),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -49,6 +49,7 @@ pub use url::canonical_url;
 
 pub(crate) use parse::check_features;
 pub(crate) use request::needed_features;
+pub(crate) use url::check_endpoint;
 
 use crate::time::UnixTime;
 use crate::wire::{RawJson, object_text};

@@ -61,6 +61,19 @@ impl Url {
     }
 }
 
+/// Whether secrets may be sent to this URL: https, or http that stays on this machine.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_endpoint(text: &str) -> Result<(), Refusal> {
+    let url = Url::parse(text)?;
+    if url.scheme == Scheme::Https || url.host.is_loopback() {
+        Ok(())
+    } else {
+        Err(Refusal::new("only `https://`, or `http://` of this machine, may be sent secrets"))
+    }
+}
+
 const TARGET_TOO_LONG: &str = "a target has at most 4096 bytes";
 
 /// The one spelling of the URL `text` that is matched and fetched: scheme and host in lower case, no default port, a

@@ -4,6 +4,8 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::error::{Limit, WireError};
+use crate::id::CredentialKey;
+use crate::runtime::credential::Provision;
 use crate::runtime::job::{Job, JobState, Standing};
 use crate::runtime::log::Position;
 use crate::runtime::principal::{KeyEntry, PrincipalHandle};
@@ -12,14 +14,17 @@ use crate::runtime::store::{JobRecord, Record};
 use crate::runtime::{JobHandle, RuntimeEndpoint, RuntimeEvent, SessionHandle, Timer};
 
 impl RuntimeEndpoint {
-    /// Enters the job of this record. Its owner follows it from its start; a child takes no running slot (D-104).
+    /// Enters the job of this record, with the credential that was issued for it. Its owner follows it from its start; a child takes no running slot (D-104).
     pub(super) fn enter_job(
         &mut self,
         record: JobRecord,
         principal: PrincipalHandle,
-        owner: Option<SessionHandle>,
-        parent: Option<JobHandle>,
+        (owner, parent): (Option<SessionHandle>, Option<JobHandle>),
+        provision: Option<(CredentialKey, Provision)>,
     ) -> (JobHandle, Position) {
+        if let Some((credential, provision)) = &provision {
+            self.record_provision(*credential, provision);
+        }
         let mut job = Job::new(&record, principal, owner, self.now);
         let (key, trace_id, starts) = (record.key, record.trace_id, record.started);
         let (digest, idempotency_key) = (record.digest, record.idempotency_key.clone());
@@ -30,6 +35,9 @@ impl RuntimeEndpoint {
         job.parent = parent;
         let handle = self.jobs.insert(job);
         self.job_keys.insert(key, handle);
+        if let Some((credential, provision)) = provision {
+            self.give_credential(handle, credential, provision);
+        }
         if let Some(job) = self.jobs.get_mut(handle) {
             let state = if starts { JobState::Running } else { JobState::Pending };
             self.log.stands(handle, &mut job.mark, Standing { state, last_origin: 0, last_pos: 0 });

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::net::IpAddr;
 
 use crate::heartbeat::Heartbeat;
 use crate::runtime::partial::Partial;
@@ -58,6 +59,8 @@ pub(crate) struct Connection {
     pub(crate) transport: TransportKind,
     /// Where it comes from, if the driver said so.
     pub(crate) source: Option<Source>,
+    /// Whether nobody in between can read it, so that it may carry the values of credentials.
+    pub(crate) is_private: bool,
     pub(crate) phase: Phase,
     /// Frames ahead of events.
     pub(crate) control: VecDeque<String>,
@@ -82,10 +85,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: TransportKind, source: Option<Source>, now: Instant) -> Self {
+    pub(crate) fn new(transport: TransportKind, address: Option<IpAddr>, now: Instant) -> Self {
+        let is_private = match address {
+            Some(address) => address.to_canonical().is_loopback(),
+            None => transport != TransportKind::WebSocket,
+        };
         Self {
             transport,
-            source,
+            source: address.map(Source::of),
+            is_private,
             phase: Phase::AwaitHello,
             control: VecDeque::new(),
             resent: 0,

@@ -7,8 +7,10 @@ use alloc::sync::Arc;
 use crate::agent::AgentRef;
 use crate::error::{ApiMisuse, Limit, WireError};
 use crate::feature::Features;
-use crate::id::{DelegationKey, JobKey};
+use crate::id::{CredentialKey, DelegationKey, JobKey};
 use crate::lease::{Capability, Lease, Operation};
+use crate::runtime::credential::Provision;
+use crate::runtime::ledger::Purpose;
 use crate::runtime::output::{Child, ChildEnd, JobNews, Output, StopReason};
 use crate::runtime::store::{JobRecord, ParentRecord};
 use crate::runtime::{Effect, JobHandle, RuntimeEndpoint};
@@ -19,10 +21,22 @@ use crate::wire::event::{Content, Delegation, Emission, Outcome};
 const MAX_RUNTIME: core::ops::RangeInclusive<u64> = 1..=31_536_000;
 
 /// A delegation that may be accepted.
+#[derive(Debug)]
 struct Checked {
     agent: AgentRef,
-    lease: Lease,
+    lease: Arc<Lease>,
     depth: u8,
+}
+
+/// A delegation that waits for the child's credential.
+#[derive(Debug)]
+pub(super) struct Delegating {
+    parent: JobHandle,
+    child: JobKey,
+    delegate: DelegationKey,
+    delegation: Delegation,
+    announcement: Emission,
+    checked: Checked,
 }
 
 impl RuntimeEndpoint {
@@ -43,7 +57,14 @@ impl RuntimeEndpoint {
             return Err(ApiMisuse::TooLarge { bytes, limit });
         }
         match self.check_delegation(parent, &delegation) {
-            Ok(checked) => self.accept_child(parent, child, delegate, delegation, checked, announcement),
+            Ok(checked) => {
+                let delegating = Delegating { parent, child, delegate, delegation, announcement, checked };
+                if self.provisions() {
+                    self.provision_child(delegating);
+                } else {
+                    self.accept_child(delegating, None);
+                }
+            }
             Err(error) => self.refuse_delegation(parent, delegate, delegation.token, error, announcement),
         }
         Ok(())
@@ -74,22 +95,51 @@ impl RuntimeEndpoint {
             return Err(WireError::limit(Limit::Children, "the job has too many unfinished children"));
         }
         self.has_room_for_job(principal, false)?;
-        Ok(Checked { agent, lease, depth })
+        Ok(Checked { agent, lease: Arc::new(lease), depth })
+    }
+
+    fn provision_child(&mut self, delegating: Delegating) {
+        let Some(job) = self.jobs.get(delegating.parent) else { return };
+        let Checked { agent, lease, .. } = &delegating.checked;
+        let about = (Arc::clone(&job.principal_name), agent.clone(), Arc::clone(lease));
+        let budget =
+            lease.budget().iter().map(|limited| (limited.currency.clone(), limited.amount)).collect();
+        let child = delegating.child;
+        self.ask_for_credential(child, about, budget, Purpose::Delegation(Box::new(delegating)));
+    }
+
+    /// The provisioner has answered for a child. Meanwhile its parent may have lost what permitted the delegation.
+    pub(super) fn delegation_provisioned(
+        &mut self,
+        delegating: Delegating,
+        credential: CredentialKey,
+        provision: Provision,
+    ) {
+        let parent = delegating.parent;
+        if !self.jobs.get(parent).is_some_and(|job| job.agent_runs) {
+            return self.undo(credential, &provision);
+        }
+        let refusal = match provision {
+            Provision::Failed => Some(Self::no_credential()),
+            Provision::Held { .. } | Provision::Nothing => {
+                self.check_delegation(parent, &delegating.delegation).err()
+            }
+        };
+        match refusal {
+            Some(error) => {
+                self.undo(credential, &provision);
+                let Delegating { delegate, delegation, announcement, .. } = delegating;
+                self.refuse_delegation(parent, delegate, delegation.token, error, announcement);
+            }
+            None => self.accept_child(delegating, Some((credential, provision))),
+        }
     }
 
     /// One commit: the child, what is set aside for it, and the `delegate` event.
-    fn accept_child(
-        &mut self,
-        parent: JobHandle,
-        key: JobKey,
-        delegate: DelegationKey,
-        delegation: Delegation,
-        checked: Checked,
-        announcement: Emission,
-    ) {
+    fn accept_child(&mut self, delegating: Delegating, provision: Option<(CredentialKey, Provision)>) {
+        let Delegating { parent, child: key, delegate, delegation, announcement, checked } = delegating;
         let Some(job) = self.jobs.get(parent) else { return };
         let Checked { agent, lease, depth } = checked;
-        let lease = Arc::new(lease);
         let owner = job
             .owner
             .filter(|owner| self.sessions.get(*owner).is_some_and(|session| session.dead_since.is_none()));
@@ -109,7 +159,7 @@ impl RuntimeEndpoint {
             parent: Some(ParentRecord { job: job.key, delegation: delegate, depth }),
             started: true,
         };
-        let (handle, position) = self.enter_job(record, job.principal, owner, Some(parent));
+        let (handle, position) = self.enter_job(record, job.principal, (owner, Some(parent)), provision);
         let due = self.set_aside(parent, &lease);
         self.produce(parent, Content::Event { kind: announcement.kind, body: announcement.body });
         self.tell_remaining(parent, due);

@@ -191,7 +191,7 @@ impl RuntimeEndpoint {
         let record = SessionRecord {
             key,
             principal: Arc::clone(&self.principals.at(principal).name),
-            features: offered.intersection(self.config.features),
+            features: offered.intersection(self.offered_on(connection)),
             profile: greeting.profile,
             transport,
             epoch: 1,
@@ -239,12 +239,9 @@ impl RuntimeEndpoint {
         }) else {
             return;
         };
-        let Some(Phase::Committing { request_id, resumed, .. }) =
-            self.connections.get(connection).map(|connection| &connection.phase)
-        else {
-            return;
-        };
-        let (request_id, resumed) = (Arc::clone(request_id), *resumed);
+        let Some(greeted) = self.connections.get(connection) else { return };
+        let Phase::Committing { request_id, resumed, .. } = &greeted.phase else { return };
+        let (request_id, resumed, is_private) = (Arc::clone(request_id), *resumed, greeted.is_private);
         let (features, profile, key) = (state.features, state.profile, state.key);
         let beats = features.has(Feature::Heartbeat);
         let welcome = Welcome {
@@ -255,7 +252,8 @@ impl RuntimeEndpoint {
             resume_token: Some(token),
             resume_window_sec: Some(self.config.resume_window.as_secs()),
             heartbeat_interval_sec: beats.then_some(self.config.heartbeat_interval.as_secs()),
-            features,
+            // What the session has negotiated stays; over this connection there are no values to be had (protocol §2.3).
+            features: if is_private { features } else { features.without(Feature::ProvisionedCredentials) },
             agents: self
                 .config
                 .agents

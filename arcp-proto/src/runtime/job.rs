@@ -10,10 +10,11 @@ use smallvec::SmallVec;
 use crate::agent::AgentRef;
 use crate::chunk::ChunkWriter;
 use crate::config::Limits;
-use crate::id::JobKey;
+use crate::id::{CredentialKey, JobKey};
 use crate::lease::{Counters, Expiry, Lease};
 use crate::replay::{Retention, RetentionLimit};
 use crate::runtime::collected::Collected;
+use crate::runtime::ledger::Held;
 use crate::runtime::log::{Mark, Position};
 use crate::runtime::output::StopReason;
 use crate::runtime::principal::PrincipalHandle;
@@ -168,6 +169,16 @@ pub(crate) struct Job {
     /// A streamed result for the agent of the parent.
     pub(crate) for_parent: Option<Collected>,
     pub(crate) streams_chunks: bool,
+    /// Every credential it ever had, oldest first.
+    pub(crate) credential_keys: Vec<CredentialKey>,
+    /// The current one, while its value is in memory.
+    pub(crate) credential: Option<Held>,
+    /// A new one has been asked for.
+    pub(crate) renews_credential: bool,
+    /// It was accepted with one whose value a restart has lost, and has not started.
+    pub(crate) lost_credential: bool,
+    /// It may start as soon as it has another.
+    pub(crate) start_waits: bool,
     held: u8,
 }
 
@@ -215,6 +226,11 @@ impl Job {
             collected: None,
             for_parent: None,
             streams_chunks: false,
+            credential_keys: Vec::new(),
+            credential: None,
+            renews_credential: false,
+            lost_credential: false,
+            start_waits: false,
             held: 0,
         }
     }

@@ -13,6 +13,7 @@ mod budget;
 mod cancel;
 mod collected;
 mod connection;
+mod credential;
 mod cursor;
 mod delegation;
 mod fanout;
@@ -21,6 +22,7 @@ mod history;
 pub mod idempotency;
 mod inbound;
 mod job;
+mod ledger;
 mod list;
 mod log;
 mod output;
@@ -28,6 +30,7 @@ mod partial;
 mod policy;
 mod pressure;
 mod principal;
+mod provisioner;
 mod rate;
 mod recovery;
 mod refusal;
@@ -35,6 +38,7 @@ mod repeat;
 mod reply;
 mod requests;
 mod resume;
+mod revocation;
 pub mod rows;
 mod running;
 mod session;
@@ -57,7 +61,7 @@ use crate::close::CloseCode;
 use crate::config::RuntimeConfig;
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, Limit, WireError};
-use crate::id::{IdSource, JobKey, SessionKey};
+use crate::id::{CredentialKey, IdSource, JobKey, SessionKey};
 use crate::secret::TokenHash;
 use crate::time::{Instant, Now};
 use crate::timer::Timers;
@@ -67,6 +71,7 @@ use arena::Arena;
 use connection::{Connection, Phase};
 use cursor::CursorKey;
 use job::Job;
+use ledger::Ledger;
 use log::{Answer, Log};
 use principal::Principals;
 use session::Session;
@@ -75,11 +80,13 @@ use store::{Command, StoreDone, StoreId};
 use submit::Submission;
 
 pub use job::JobState;
+pub use ledger::CredentialState;
 pub use output::{
     Access, AgentEnd, AgentFailure, AgentInput, AuthId, Child, ChildEnd, ConnectionId, Credentials, Decision,
-    DecisionId, JobHandle, JobNews, LeaseDecision, LeaseQuestion, Output, RuntimeEvent, SessionHandle,
-    StartJob, StopReason, Verdict,
+    DecisionId, IssueId, JobHandle, JobNews, LeaseDecision, LeaseQuestion, Output, RevocationId,
+    RuntimeEvent, SessionHandle, StartJob, StopReason, Verdict,
 };
+pub use provisioner::{IssueRequest, Issued, IssuedCredential, Revocation, Revoked};
 pub use recovery::{Recovery, RecoveryError, Step};
 pub use source::Source;
 
@@ -107,6 +114,10 @@ pub enum Timer {
     CredentialsEnd(ConnectionId),
     /// What is decided outside has not been.
     Decision(DecisionId),
+    /// A credential that was asked for has not come.
+    Issue(IssueId),
+    /// A credential is to be revoked again.
+    Revoke(CredentialKey),
     /// A detached session can be resumed no longer.
     ResumeWindow(SessionHandle),
     /// A session that does not acknowledge lets go of what it was sent long ago.
@@ -138,6 +149,10 @@ enum Effect {
     Tell(JobHandle, Box<JobNews>),
     /// The acceptance is stored: run the agent.
     Start(JobHandle),
+    /// That a credential is to be asked for is stored.
+    Issue(IssueId, Box<IssueRequest>),
+    /// That a credential must go is stored.
+    Revoke(CredentialKey),
     /// A follow is stored: begin to read history.
     Read(SessionHandle),
     /// A terminal is stored.
@@ -186,8 +201,9 @@ pub struct RuntimeEndpoint {
     tokens: BTreeMap<TokenHash, SessionHandle>,
     /// Connections whose credentials are being judged.
     questions: BTreeMap<AuthId, ConnectionId>,
-    /// Submits whose lease is being decided on.
+    /// Submits whose lease is being decided on, or whose credential is being made.
     submissions: BTreeMap<DecisionId, Submission>,
+    ledger: Ledger,
     /// Sessions by the page they wait for.
     reads: BTreeMap<StoreId, SessionHandle>,
     next_question: u64,
@@ -224,6 +240,7 @@ impl RuntimeEndpoint {
             tokens: BTreeMap::new(),
             questions: BTreeMap::new(),
             submissions: BTreeMap::new(),
+            ledger: Ledger::default(),
             reads: BTreeMap::new(),
             next_question: 0,
             before_welcome: 0,
@@ -236,6 +253,8 @@ impl RuntimeEndpoint {
     }
 
     /// A transport was opened. Its hello is awaited from here on.
+    ///
+    /// A WebSocket from nowhere is taken for one that others may read; see [`handle_secured`](Self::handle_secured).
     pub fn handle_open(&mut self, now: Now, transport: TransportKind) -> ConnectionId {
         self.open(now, transport, None)
     }
@@ -243,12 +262,25 @@ impl RuntimeEndpoint {
     /// The same for a transport from a network address, for which limits of their own hold: how often hellos may come from
     /// there, and how many of their tokens may be wrong.
     pub fn handle_open_from(&mut self, now: Now, transport: TransportKind, address: IpAddr) -> ConnectionId {
-        self.open(now, transport, Some(Source::of(address)))
+        self.open(now, transport, Some(address))
     }
 
-    fn open(&mut self, now: Now, transport: TransportKind, source: Option<Source>) -> ConnectionId {
+    /// What this connection carries is encrypted on its way, or stays on this machine: told before its first frame, of
+    /// transports of which that cannot be known. What comes from a loopback address, or is no WebSocket and comes from
+    /// nowhere, is private anyway. Only over a private connection are clients given credentials (protocol §2.3).
+    pub fn handle_secured(&mut self, now: Now, connection: ConnectionId) {
+        if self.enter(now)
+            && let Some(state) = self.connections.get_mut(connection)
+            && matches!(state.phase, Phase::AwaitHello)
+        {
+            state.is_private = true;
+        }
+    }
+
+    fn open(&mut self, now: Now, transport: TransportKind, address: Option<IpAddr>) -> ConnectionId {
         let live = self.enter(now);
-        let connection = self.connections.insert(Connection::new(transport, source, self.now.mono));
+        let connection = Connection::new(transport, address, self.now.mono);
+        let connection = self.connections.insert(connection);
         if !live {
             return connection;
         }
@@ -326,6 +358,8 @@ impl RuntimeEndpoint {
                 Timer::Unacknowledged(session) => self.let_go_of_sent(session),
                 Timer::Tombstone(session) => self.forget_session(session),
                 Timer::Decision(id) => self.decision_is_late(id),
+                Timer::Issue(id) => self.issue_is_late(id),
+                Timer::Revoke(credential) => self.revocation_is_due(credential),
                 Timer::MaxRuntime(job) => self.run_time_is_over(job),
                 Timer::LeaseEnd(job) => self.lease_may_have_ended(job),
                 Timer::CancelGrace(job) => self.grace_is_over(job),
@@ -522,6 +556,8 @@ impl RuntimeEndpoint {
             Effect::ChildAccepted(job) => self.child_accepted(job),
             Effect::Tell(job, news) => self.tell(job, *news),
             Effect::Start(job) => self.start(job),
+            Effect::Issue(id, request) => self.issue(id, request),
+            Effect::Revoke(credential) => self.begin_revocation(credential),
             Effect::Read(session) => self.read_on(session),
             Effect::Ended(job) => self.job_ended(job),
         }

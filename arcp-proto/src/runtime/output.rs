@@ -8,13 +8,15 @@ use alloc::vec::Vec;
 use crate::agent::AgentRef;
 use crate::close::CloseCode;
 use crate::error::{ErrorCode, WireError};
-use crate::id::{JobKey, SessionKey};
+use crate::id::{CredentialKey, JobKey, SessionKey};
 use crate::lease::{Capability, Lease};
+use crate::runtime::provisioner::{IssueRequest, Revocation};
 use crate::runtime::store::{Command, StoreId};
 use crate::secret::Secret;
 use crate::time::UnixTime;
 use crate::trace::TraceId;
 use crate::wire::RawJson;
+use crate::wire::credential::Credential;
 use crate::wire::event::{ChunkEmission, Delegation, Emission};
 use crate::wire::job::FinalStatus;
 
@@ -42,6 +44,10 @@ handles! {
     AuthId;
     /// One question about a lease.
     DecisionId;
+    /// One credential that was asked for.
+    IssueId;
+    /// One time that a credential is revoked.
+    RevocationId;
 }
 
 /// Everything a runtime endpoint can ask of its driver. Exhaustive on purpose: a driver that forgets one does not
@@ -80,6 +86,25 @@ pub enum Output {
         id: DecisionId,
         /// What is asked for, by whom and for what.
         question: Box<LeaseQuestion>,
+    },
+    /// Make a credential for this job, or say that it needs none, and answer with
+    /// [`handle_credentials`](crate::runtime::RuntimeEndpoint::handle_credentials) within ten seconds. A later answer must
+    /// be given all the same, so that what was made can be revoked. Asked only where
+    /// [`RuntimeConfig::provisions`](crate::config::RuntimeConfig::provisions) and
+    /// [`RuntimeConfig::durable`](crate::config::RuntimeConfig::durable) are set.
+    IssueCredential {
+        /// Names the question.
+        id: IssueId,
+        /// What it is for.
+        request: Box<IssueRequest>,
+    },
+    /// Revoke this credential, which may be gone already or never have been made, and answer with
+    /// [`handle_revoked`](crate::runtime::RuntimeEndpoint::handle_revoked). It is asked for again until it is done.
+    RevokeCredential {
+        /// Names the question.
+        id: RevocationId,
+        /// What is to go.
+        revocation: Box<Revocation>,
     },
     /// Carry this out and answer with [`handle_store`](crate::runtime::RuntimeEndpoint::handle_store). Commands
     /// must take effect in the order in which they are given; their answers may come in any order.
@@ -179,6 +204,11 @@ pub enum JobNews {
         /// How.
         end: ChildEnd,
     },
+    /// Its job has another credential; the one before is being revoked.
+    CredentialRotated {
+        /// The new one.
+        credential: Arc<Credential>,
+    },
 }
 
 /// A delegated job, as its parent's agent knows it.
@@ -228,6 +258,8 @@ pub struct StartJob {
     pub lease: Arc<Lease>,
     /// The job that delegated it.
     pub parent: Option<JobKey>,
+    /// The credentials issued for it. Each is to be presented to its endpoint and to nobody else.
+    pub credentials: Vec<Arc<Credential>>,
     /// The largest frame the owner's connection takes, in bytes; an event must fit.
     pub frame_limit: usize,
 }
@@ -364,6 +396,34 @@ pub enum RuntimeEvent {
     LeaseTooWide {
         /// Who submitted.
         principal: Arc<str>,
+    },
+    /// A credential was issued for a job.
+    CredentialIssued {
+        /// The credential.
+        credential: CredentialKey,
+        /// The job.
+        job: JobKey,
+    },
+    /// No credential could be issued for a job, which is not accepted then, or goes on with the one it has.
+    CredentialFailed {
+        /// The credential that was asked for.
+        credential: CredentialKey,
+        /// The job.
+        job: JobKey,
+    },
+    /// A credential is not good any more.
+    CredentialRevoked {
+        /// The credential.
+        credential: CredentialKey,
+        /// The job it was for.
+        job: JobKey,
+    },
+    /// The provisioner will never revoke a credential: an operator has to see to it.
+    CredentialGivenUp {
+        /// The credential.
+        credential: CredentialKey,
+        /// The job it was for.
+        job: JobKey,
     },
     /// A job's lease has ended; the job is being stopped.
     LeaseExpired {

@@ -19,7 +19,7 @@ use crate::runtime::output::StopReason;
 use crate::runtime::principal::KeyEntry;
 use crate::runtime::rows::{JobRow, Row, SessionRow};
 use crate::runtime::session::{Follow, Following, Session};
-use crate::runtime::store::{Command, RowKey, StoreDone, StoreId};
+use crate::runtime::store::{Command, CredentialRecord, RowKey, StoreDone, StoreId};
 use crate::runtime::{JobHandle, RuntimeEndpoint, Timer};
 use crate::time::{Now, UnixTime};
 use crate::wire::event::{Outcome, Terminal};
@@ -62,6 +62,7 @@ pub struct Recovery {
     ids: u64,
     sessions: Vec<SessionRow>,
     jobs: Vec<JobRow>,
+    credentials: Vec<CredentialRecord>,
     complete: bool,
 }
 
@@ -101,6 +102,7 @@ impl Recovery {
             ids: 0,
             sessions: Vec::new(),
             jobs: Vec::new(),
+            credentials: Vec::new(),
             complete: false,
         }
     }
@@ -113,7 +115,12 @@ impl Recovery {
         if self.complete {
             #[expect(clippy::expect_used, reason = "documented: a recovery ends once")]
             let mut endpoint = self.endpoint.take().expect("a recovery is over once it is ready");
-            endpoint.recover(core::mem::take(&mut self.sessions), core::mem::take(&mut self.jobs));
+            let credentials = core::mem::take(&mut self.credentials);
+            endpoint.recover(
+                core::mem::take(&mut self.sessions),
+                core::mem::take(&mut self.jobs),
+                credentials,
+            );
             return Step::Ready(endpoint);
         }
         let id = *self.asked.get_or_insert_with(|| {
@@ -143,6 +150,7 @@ impl Recovery {
             match row {
                 Row::Session(row) => self.sessions.push(row),
                 Row::Job(row) => self.jobs.push(*row),
+                Row::Credential(record) => self.credentials.push(record),
             }
         }
         Ok(())
@@ -150,10 +158,11 @@ impl Recovery {
 }
 
 impl RuntimeEndpoint {
-    fn recover(&mut self, sessions: Vec<SessionRow>, jobs: Vec<JobRow>) {
+    fn recover(&mut self, sessions: Vec<SessionRow>, jobs: Vec<JobRow>, credentials: Vec<CredentialRecord>) {
         let newest_session = sessions.iter().map(|row| row.record.key.ulid()).max().unwrap_or_default();
         let newest_job = jobs.iter().map(|row| row.record.key.ulid()).max().unwrap_or_default();
-        let newest: Ulid = newest_session.max(newest_job);
+        let newest_credential = credentials.iter().map(|record| record.key.ulid()).max().unwrap_or_default();
+        let newest: Ulid = newest_session.max(newest_job).max(newest_credential);
         self.ids = IdSource::after(newest, newest_session);
         for row in sessions {
             self.recover_session(row);
@@ -175,6 +184,7 @@ impl RuntimeEndpoint {
                 self.principals.at(job.principal).finished.push_back(handle);
             }
         }
+        self.recover_credentials(credentials);
         // Another process may have another policy.
         self.judge_follows();
         // Children first, so that each ends for its own reason and gives back what it has before its parent ends.
@@ -188,6 +198,7 @@ impl RuntimeEndpoint {
                 None => self.start_queued(principal),
             }
         }
+        self.sweep_credentials();
     }
 
     fn recover_session(&mut self, row: SessionRow) {
@@ -335,6 +346,7 @@ fn is_sound(row: &Row) -> bool {
             let numbers = [row.numbers.last(), row.numbers.total().total(), row.record.epoch];
             numbers.into_iter().all(|number| number <= MAX_SEQ)
         }
+        Row::Credential(_) => true,
         Row::Job(row) => {
             let followers = row.followers.iter();
             let followed = followers.map(|follower| follower.through.max(follower.first_seq.unwrap_or(0)));

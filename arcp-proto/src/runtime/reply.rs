@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use smallvec::smallvec;
 
@@ -17,6 +18,7 @@ use crate::runtime::refusal::{Frames, Refusal, echo};
 use crate::runtime::requests::{Reply, SubscribedReply};
 use crate::runtime::{ConnectionId, Effect, JobHandle, Output, RuntimeEndpoint, SessionHandle, Timer};
 use crate::trace::TraceId;
+use crate::wire::credential::Credential;
 use crate::wire::delivery::Frame;
 use crate::wire::job::{Accepted, Cancelled, Subscribed};
 use crate::wire::peer::{PeerProfile, Rejected};
@@ -105,7 +107,8 @@ impl RuntimeEndpoint {
         match reply {
             Reply::Accepted(job) => {
                 let job = self.jobs.get(*job)?;
-                let payload = accepted_payload(job, Some(request_id), profile);
+                let payload =
+                    accepted_payload(job, Some(request_id), profile, self.shown_credentials(session, job));
                 let head = (job.key, job.trace_id);
                 Some(smallvec![self.frame(session, "job.accepted", Some(head), &payload)])
             }
@@ -140,6 +143,7 @@ impl RuntimeEndpoint {
                     lease: Some(job.lease.to_json()),
                     lease_constraints: job.lease.constraints_json(),
                     budget: budget.clone(),
+                    credentials: self.shown_credentials(session, job),
                     parent_job_id: self.parent_for(session, job),
                     trace_id: Some(job.trace_id.to_string()),
                     subscribed_from: Some(*subscribed_from),
@@ -163,7 +167,12 @@ impl RuntimeEndpoint {
         }
         for (job, _) in state.unconfirmed.clone() {
             let Some(job) = self.jobs.get(job).filter(|job| job.acceptance_known) else { continue };
-            let payload = accepted_payload(job, job.request_id.as_deref(), profile);
+            let payload = accepted_payload(
+                job,
+                job.request_id.as_deref(),
+                profile,
+                self.shown_credentials(session, job),
+            );
             let head = (job.key, job.trace_id);
             let frame = self.frame(session, "job.accepted", Some(head), &payload);
             self.push_unasked(connection, frame);
@@ -172,8 +181,10 @@ impl RuntimeEndpoint {
 
     /// Tells the owner of a child of it (protocol §6).
     pub(super) fn child_accepted(&mut self, handle: JobHandle) {
-        let Some(job) = self.jobs.get_mut(handle) else { return };
-        job.acceptance_known = true;
+        if let Some(job) = self.jobs.get_mut(handle) {
+            job.acceptance_known = true;
+        }
+        let Some(job) = self.jobs.get(handle) else { return };
         let Some((owner, session)) = job.owner.and_then(|owner| Some((owner, self.sessions.get(owner)?)))
         else {
             return;
@@ -181,7 +192,9 @@ impl RuntimeEndpoint {
         let (profile, Some(connection)) = (session.profile, session.attached) else { return };
         let phase = self.connections.get(connection).map(|state| &state.phase);
         if profile.takes_child_accepted() && matches!(phase, Some(Phase::Active(_))) {
-            let (head, payload) = ((job.key, job.trace_id), accepted_payload(job, None, profile));
+            let credentials = self.shown_credentials(owner, job);
+            let (head, payload) =
+                ((job.key, job.trace_id), accepted_payload(job, None, profile, credentials));
             let frame = self.frame(owner, "job.accepted", Some(head), &payload);
             self.push_unasked(connection, frame);
         }
@@ -302,7 +315,7 @@ impl RuntimeEndpoint {
                     self.weigh(handle);
                     self.read_on(handle);
                 }
-                return Some(frame);
+                return Some(self.with_value(handle, frame));
             }
         }
         state.announced = false;
@@ -367,8 +380,14 @@ impl RuntimeEndpoint {
     }
 }
 
-/// The payload of `job.accepted`, the same whenever it is sent but for the request it answers.
-fn accepted_payload(job: &Job, request_id: Option<&str>, profile: PeerProfile) -> String {
+/// The payload of `job.accepted`, the same whenever it is sent but for the request it answers and the credentials, which
+/// are the current ones (D-19).
+fn accepted_payload(
+    job: &Job,
+    request_id: Option<&str>,
+    profile: PeerProfile,
+    credentials: Vec<Credential>,
+) -> String {
     let accepted = Accepted {
         job_id: JobId::new(&job.key.to_string()),
         agent: Some(job.agent.to_string()),
@@ -379,6 +398,7 @@ fn accepted_payload(job: &Job, request_id: Option<&str>, profile: PeerProfile) -
         trace_id: Some(job.trace_id.to_string()),
         request_id: request_id.map(ToString::to_string),
         reply_to: request_id.map(ToString::to_string),
+        credentials,
         parent_job_id: parent_id(job),
         delegate_id: job.parentage.map(|parentage| parentage.delegation.to_string()),
     };

@@ -1,4 +1,4 @@
-//! State rows: what records amount to, for each session and each job.
+//! State rows: what records amount to, for each session, each job and each credential.
 //!
 //! A row holds state, never events. [`SessionRow::apply`] and [`JobRow::apply`] are the one fold of records into rows:
 //! the endpoint recovers from rows made by it, and every store keeps its rows by it. [`Tables`] does so in memory, with
@@ -13,7 +13,7 @@ use crate::id::{JobKey, ResultKey, SessionKey};
 use crate::lease::Counters;
 use crate::replay::Retention;
 use crate::runtime::output::StopReason;
-use crate::runtime::store::{Cost, EventRecord, JobRecord, Record, RowKey, SessionRecord};
+use crate::runtime::store::{Cost, CredentialRecord, EventRecord, JobRecord, Record, RowKey, SessionRecord};
 use crate::time::UnixTime;
 use crate::wire::RawJson;
 use crate::wire::event::{ChunkEncoding, Content, LoggedEvent, Outcome};
@@ -32,6 +32,8 @@ pub enum Row {
     Session(SessionRow),
     /// A job, finished or not.
     Job(Box<JobRow>),
+    /// A provisioned credential: its newest record.
+    Credential(CredentialRecord),
 }
 
 impl Row {
@@ -41,6 +43,7 @@ impl Row {
         match self {
             Self::Session(row) => RowKey::Session(row.record.key),
             Self::Job(row) => RowKey::Job(row.record.key),
+            Self::Credential(record) => RowKey::Credential(record.key),
         }
     }
 }
@@ -124,7 +127,7 @@ impl Record {
     #[must_use]
     pub const fn job(&self) -> Option<JobKey> {
         match self {
-            Self::Session(_) | Self::Notice { .. } => None,
+            Self::Session(_) | Self::Notice { .. } | Self::Credential(_) => None,
             Self::Job(record) => Some(record.key),
             Self::Event(record) => Some(record.job),
             Self::Counters { job, .. }
@@ -311,7 +314,9 @@ impl JobRow {
         match record.event.content {
             // The terminal outlives the history before it.
             Content::End(_) => self.positions.push_apart(position, record.cost),
-            Content::Event { .. } | Content::Chunk { .. } => self.positions.push(position, record.cost),
+            Content::Event { .. } | Content::Chunk { .. } | Content::Rotated { .. } => {
+                self.positions.push(position, record.cost);
+            }
         }
         self.last_origin = record.origin;
         // Deliveries usually come in the order of the followers, so each search begins where the last one ended.
@@ -328,7 +333,7 @@ impl JobRow {
             }
         }
         match &record.event.content {
-            Content::Event { .. } => {}
+            Content::Event { .. } | Content::Rotated { .. } => {}
             Content::Chunk { .. } => self.chunk(&record.event),
             Content::End(terminal) => {
                 let code = match &terminal.outcome {

@@ -31,6 +31,14 @@ impl RuntimeEndpoint {
         let owner = self.jobs.get(handle).and_then(|job| job.owner);
         let session = owner.and_then(|owner| self.sessions.get(owner)).map(|session| session.key);
         let Some(job) = self.jobs.get_mut(handle) else { return };
+        if job.lost_credential {
+            if job.renews_credential {
+                job.start_waits = true;
+            } else {
+                self.fail_job(handle, Self::no_credential());
+            }
+            return;
+        }
         let Step::To(running) = job.state.on(JobEdge::Start) else { return };
         job.state = running;
         job.agent_runs = true;
@@ -47,6 +55,7 @@ impl RuntimeEndpoint {
             session,
             lease: Arc::clone(&job.lease),
             parent: job.parentage.map(|parentage| parentage.job),
+            credentials: job.credential.iter().map(|held| Arc::clone(&held.credential)).collect(),
             frame_limit,
         };
         self.outputs.push_back(Output::StartJob(alloc::boxed::Box::new(start)));
@@ -248,6 +257,7 @@ impl RuntimeEndpoint {
             )
         });
         let refund = self.give_back(handle);
+        self.revoke_with_job(handle);
         self.produce(handle, Content::End(terminal));
         self.leave_parent(handle);
         if let Some((parent, due)) = refund {
@@ -335,6 +345,7 @@ impl RuntimeEndpoint {
             holder.keys.remove(key);
         }
         self.command(Command::Trim(Trim::WholeJob(job.key)));
+        self.forget_credentials(&job.credential_keys);
         self.principals.leave(job.principal, &self.config.limits, self.now.mono);
     }
 }

@@ -215,6 +215,7 @@ impl Session {
         match content {
             Content::Event { kind: EventKind::Progress, .. } => self.features.has(Feature::Progress),
             Content::Chunk { .. } => self.features.has(Feature::ResultChunk),
+            Content::Rotated { .. } => self.features.has(Feature::ProvisionedCredentials),
             Content::Event { .. } | Content::End(_) => true,
         }
     }

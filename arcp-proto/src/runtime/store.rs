@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 
 use crate::agent::AgentRef;
 use crate::feature::Features;
-use crate::id::{DelegationKey, JobKey, SessionKey};
+use crate::id::{CredentialKey, DelegationKey, JobKey, SessionKey};
 use crate::lease::{Counter, Lease};
+use crate::runtime::ledger::CredentialState;
 use crate::runtime::output::StopReason;
 use crate::runtime::rows::Row;
 use crate::secret::TokenHash;
@@ -119,8 +120,10 @@ pub enum Trim {
     },
     /// A session and all its deliveries.
     WholeSession(SessionKey),
-    /// A job, its log and its idempotency key.
+    /// A job, its log and its idempotency key. The rows of its credentials are named apart.
     WholeJob(JobKey),
+    /// A credential of which nothing is good any more, and whose job is not remembered.
+    Credential(CredentialKey),
 }
 
 /// Names a row; rows are read in this order.
@@ -130,6 +133,8 @@ pub enum RowKey {
     Session(SessionKey),
     /// A job's row.
     Job(JobKey),
+    /// A credential's row.
+    Credential(CredentialKey),
 }
 
 /// The answer to a [`Command`].
@@ -266,6 +271,8 @@ pub enum Record {
         /// When, for the grace.
         at: UnixTime,
     },
+    /// A provisioned credential as it is from here on: asked for, issued, to be revoked, gone.
+    Credential(CredentialRecord),
 }
 
 /// A session's own state.
@@ -338,6 +345,21 @@ pub struct ParentRecord {
     pub depth: u8,
 }
 
+/// A provisioned credential, never its value (protocol §5.9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialRecord {
+    /// The credential.
+    pub key: CredentialKey,
+    /// The job it is for, which need not have been accepted.
+    pub job: JobKey,
+    /// Where it is good; `None` before it was issued.
+    pub endpoint: Option<Arc<str>>,
+    /// How far it is.
+    pub state: CredentialState,
+    /// When the upstream itself stops taking it; `None` if that is not known.
+    pub expires: Option<UnixTime>,
+}
+
 /// One event of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRecord {
@@ -389,8 +411,11 @@ impl LoggedEvent {
     #[must_use]
     pub fn cost(&self) -> Cost {
         const OVERHEAD: u64 = 64;
+        /// What the body of a rotation takes.
+        const ROTATION: u64 = 128;
         match &self.content {
             Content::Event { body, .. } => Cost { bytes: OVERHEAD + body.len() as u64, chunk_bytes: 0 },
+            Content::Rotated { .. } => Cost { bytes: OVERHEAD + ROTATION, chunk_bytes: 0 },
             Content::Chunk { data, .. } => Cost { bytes: OVERHEAD, chunk_bytes: data.len() as u64 },
             Content::End(terminal) => {
                 let value = match &terminal.outcome {

@@ -1,12 +1,14 @@
-//! `job.submit`: checked, granted, committed (protocol §3.1).
+//! `job.submit`: checked, granted, provisioned, committed (protocol §3.1).
 //!
 //! ```text
-//!   submit ─→ shape, features ─→ key ─→ agent ─→ lease ─→ (Decide) ─→ limits ─→ commit ─→ job.accepted
-//!                                 │                          │
-//!                                 └─→ repeat                 └─ its key is in flight: the same key waits for the outcome
+//!   submit ─→ shape, features ─→ key ─→ agent ─→ lease ─→ (Decide) ─→ limits ─→ (IssueCredential) ─→ commit ─→ job.accepted
+//!                                 │                          └──────────────┬──────┘
+//!                                 └─→ repeat                                └─ its key is in flight: the same key waits
+//!                                                                              for the outcome
 //! ```
 //!
-//! Before the commit nothing of a submit exists but its place here, so a refusal leaves no trace.
+//! Before the commit nothing of a submit exists but its place here, so a refusal leaves no trace but that of a credential
+//! that must be revoked.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -15,9 +17,11 @@ use alloc::vec::Vec;
 
 use crate::agent::AgentRef;
 use crate::error::{ApiMisuse, ErrorCode, WireError};
-use crate::id::JobKey;
+use crate::id::{CredentialKey, JobKey};
 use crate::lease::{Lease, by_name, check_features};
+use crate::runtime::credential::Provision;
 use crate::runtime::inbound::Request;
+use crate::runtime::ledger::Purpose;
 use crate::runtime::output::{DecisionId, LeaseDecision, LeaseQuestion, Output};
 use crate::runtime::principal::PrincipalHandle;
 use crate::runtime::requests::Reply;
@@ -38,7 +42,7 @@ pub(super) struct Asking {
     pub(super) digest: [u8; 32],
 }
 
-/// A submit whose lease is being decided on.
+/// A submit whose lease is being decided on, or whose credential is being made.
 #[derive(Debug)]
 pub(super) struct Submission {
     asking: Asking,
@@ -128,19 +132,25 @@ impl RuntimeEndpoint {
         }
     }
 
-    fn ask_for_decision(&mut self, submission: Submission) {
+    /// Keeps a submit while something is decided outside; its key is in flight.
+    fn put_aside(&mut self, submission: Submission) -> DecisionId {
         let id = DecisionId(self.question());
+        if let Some(key) = submission.asking.submit.idempotency_key.clone() {
+            self.principals.at(submission.principal).in_flight.insert(key, id);
+        }
+        self.principals.at(submission.principal).undecided += 1;
+        self.submissions.insert(id, submission);
+        id
+    }
+
+    fn ask_for_decision(&mut self, submission: Submission) {
         let name = &self.principals.at(submission.principal).name;
         let question = LeaseQuestion {
             principal: Arc::clone(name),
             agent: submission.agent.clone(),
             lease: submission.lease.clone(),
         };
-        if let Some(key) = submission.asking.submit.idempotency_key.clone() {
-            self.principals.at(submission.principal).in_flight.insert(key, id);
-        }
-        self.principals.at(submission.principal).undecided += 1;
-        self.submissions.insert(id, submission);
+        let id = self.put_aside(submission);
         self.timers.arm(self.now.mono.after(self.config.limits.decision_timeout), Timer::Decision(id));
         self.outputs.push_back(Output::Decide { id, question: Box::new(question) });
     }
@@ -207,14 +217,62 @@ impl RuntimeEndpoint {
         None
     }
 
-    /// The lease is granted: the job is accepted if there is room for it.
+    /// The lease is granted: the job is accepted if there is room for it, and once it has its credential.
     fn grant(&mut self, submission: Submission, lease: Lease) {
         let with_key = submission.asking.submit.idempotency_key.is_some();
         if let Err(error) = self.has_room_for_job(submission.principal, with_key) {
             return self.refuse_submission(submission, error);
         }
+        let lease = Arc::new(lease);
+        let key = JobKey::from_ulid(self.ids.ulid(self.now.unix, &mut self.entropy));
+        if !self.provisions() {
+            return self.accept(submission, key, lease, None);
+        }
+        let name = Arc::clone(&self.principals.at(submission.principal).name);
+        let about = (name, submission.agent.clone(), Arc::clone(&lease));
+        let budget =
+            lease.budget().iter().map(|limited| (limited.currency.clone(), limited.amount)).collect();
+        let submission = self.put_aside(submission);
+        self.ask_for_credential(key, about, budget, Purpose::Submit { submission, lease });
+    }
+
+    /// The provisioner has answered for a submit.
+    pub(super) fn submit_provisioned(
+        &mut self,
+        submission: DecisionId,
+        key: JobKey,
+        lease: Arc<Lease>,
+        credential: CredentialKey,
+        provision: Provision,
+    ) {
+        let Some(submission) = self.take_submission(submission) else {
+            return self.undo(credential, &provision);
+        };
+        let with_key = submission.asking.submit.idempotency_key.is_some();
+        let refusal = match provision {
+            Provision::Failed => Some(Self::no_credential()),
+            Provision::Held { .. } | Provision::Nothing => {
+                self.has_room_for_job(submission.principal, with_key).err()
+            }
+        };
+        match refusal {
+            Some(error) => {
+                self.undo(credential, &provision);
+                self.refuse_submission(submission, error);
+            }
+            None => self.accept(submission, key, lease, Some((credential, provision))),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        submission: Submission,
+        key: JobKey,
+        lease: Arc<Lease>,
+        provision: Option<(CredentialKey, Provision)>,
+    ) {
         let Submission { asking, principal, agent, waiting, repeated, .. } = submission;
-        self.create_job(&asking, principal, agent, lease);
+        self.create_job(&asking, principal, agent, (key, lease), provision);
         self.settle(waiting, repeated);
     }
 
@@ -246,10 +304,16 @@ impl RuntimeEndpoint {
         }
     }
 
-    fn create_job(&mut self, asking: &Asking, principal: PrincipalHandle, agent: AgentRef, lease: Lease) {
+    fn create_job(
+        &mut self,
+        asking: &Asking,
+        principal: PrincipalHandle,
+        agent: AgentRef,
+        (key, lease): (JobKey, Arc<Lease>),
+        provision: Option<(CredentialKey, Provision)>,
+    ) {
         let Asking { request, slot, submit, digest, .. } = asking;
         let Some(owner) = self.living_session(request.session) else { return };
-        let key = JobKey::from_ulid(self.ids.ulid(self.now.unix, &mut self.entropy));
         let trace_id = match request.trace_id.as_deref().and_then(TraceId::parse) {
             Some(trace) => trace,
             None => TraceId::mint(&mut self.entropy),
@@ -268,11 +332,11 @@ impl RuntimeEndpoint {
             input: submit.input.clone(),
             accepted_at: self.now.unix,
             max_runtime_sec: submit.max_runtime_sec,
-            lease: Arc::new(lease),
+            lease,
             parent: None,
             started: starts,
         };
-        let (handle, position) = self.enter_job(record, principal, Some(request.session), None);
+        let (handle, position) = self.enter_job(record, principal, (Some(request.session), None), provision);
         self.answer(request, Some(*slot), position, Reply::Accepted(handle));
         if starts {
             self.run_after(position, Effect::Start(handle));

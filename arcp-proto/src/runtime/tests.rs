@@ -7,6 +7,7 @@ mod cancel;
 mod children;
 mod chunks;
 mod conservation;
+mod credentials;
 mod decisions;
 mod delegation;
 mod envelopes;

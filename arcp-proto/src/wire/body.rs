@@ -66,7 +66,7 @@ impl fmt::Debug for EventPayload {
     }
 }
 
-const ROTATION: &str = "credential_rotated";
+pub(super) const ROTATION: &str = "credential_rotated";
 
 /// The body of an event.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use crate::error::WireError;
-use crate::id::ResultKey;
+use crate::id::{CredentialKey, ResultKey};
 use crate::time::UnixTime;
 use crate::wire::RawJson;
 use crate::wire::job::FinalStatus;
@@ -169,6 +169,11 @@ pub enum Content {
         decoded_bytes: u64,
         /// Whether more follow.
         more: bool,
+    },
+    /// The `status` that says that the job has another credential, without its value (D-18).
+    Rotated {
+        /// The new one.
+        credential: CredentialKey,
     },
     /// `job.result` or `job.error`.
     End(Terminal),

@@ -1,11 +1,13 @@
 //! Payloads of `job.*` messages other than events (protocol §3).
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::error::ErrorCode;
 use crate::id::JobId;
 use crate::time::UnixTime;
 use crate::wire::RawJson;
+use crate::wire::credential::{Credential, read_credentials, write_credentials};
 use crate::wire::error::WireFault;
 use crate::wire::members::{
     NO_REASON, NUMBERS, advisory_text, advisory_time, job_id, opaque, raw_object, tolerant_string,
@@ -32,7 +34,7 @@ pub struct Submit {
     pub max_runtime_sec: Option<u64>,
 }
 
-/// `job.accepted` (protocol §3.2), as far as credentials are not concerned.
+/// `job.accepted` (protocol §3.2).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accepted {
     /// The job; `None` if only the envelope names it.
@@ -45,6 +47,8 @@ pub struct Accepted {
     pub lease_constraints: Option<RawJson>,
     /// Initial counters by currency; an object.
     pub budget: Option<RawJson>,
+    /// The credentials issued for it, of schemes we know.
+    pub credentials: Vec<Credential>,
     /// When the job was accepted.
     pub accepted_at: Option<UnixTime>,
     /// The job's trace.
@@ -96,7 +100,7 @@ pub struct Subscribe {
     pub from_pos: Option<u64>,
 }
 
-/// `job.subscribed` (protocol §3.6), as far as credentials are not concerned.
+/// `job.subscribed` (protocol §3.6).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscribed {
     /// The subscribe this answers.
@@ -115,6 +119,8 @@ pub struct Subscribed {
     pub lease_constraints: Option<RawJson>,
     /// Counters at the seam; an object.
     pub budget: Option<RawJson>,
+    /// Its current credentials, of schemes we know, for the principal that submitted it (D-17).
+    pub credentials: Vec<Credential>,
     /// The parent, for a child.
     pub parent_job_id: Option<JobId>,
     /// The job's trace.
@@ -295,6 +301,7 @@ impl Accepted {
             lease: raw_object(fields, "lease")?,
             lease_constraints: raw_object(fields, "lease_constraints")?,
             budget: raw_object(fields, "budget")?,
+            credentials: read_credentials(fields),
             accepted_at: advisory_time(fields, "accepted_at"),
             trace_id: tolerant_string(fields, "trace_id"),
             request_id: tolerant_string(fields, "request_id"),
@@ -311,6 +318,7 @@ impl Accepted {
         write_raw(out, "lease", self.lease.as_ref());
         write_raw(out, "lease_constraints", self.lease_constraints.as_ref());
         write_raw(out, "budget", self.budget.as_ref());
+        write_credentials(out, &self.credentials);
         write_time(out, "accepted_at", self.accepted_at);
         out.optional_str("trace_id", self.trace_id.as_deref())
             .optional_str("request_id", self.request_id.as_deref())
@@ -407,6 +415,7 @@ impl Subscribed {
             lease: raw_object(fields, "lease")?,
             lease_constraints: raw_object(fields, "lease_constraints")?,
             budget: raw_object(fields, "budget")?,
+            credentials: read_credentials(fields),
             parent_job_id: job_id(fields, "parent_job_id")?,
             trace_id: tolerant_string(fields, "trace_id"),
             subscribed_from: fields.u64("subscribed_from", NUMBERS)?,
@@ -425,6 +434,7 @@ impl Subscribed {
         write_raw(out, "lease", self.lease.as_ref());
         write_raw(out, "lease_constraints", self.lease_constraints.as_ref());
         write_raw(out, "budget", self.budget.as_ref());
+        write_credentials(out, &self.credentials);
         write_job(out, "parent_job_id", self.parent_job_id.as_ref());
         out.optional_str("trace_id", self.trace_id.as_deref())
             .optional_u64("subscribed_from", self.subscribed_from)

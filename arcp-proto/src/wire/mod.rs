@@ -11,6 +11,7 @@
 
 pub(crate) mod base64;
 pub mod body;
+pub mod credential;
 pub mod delivery;
 pub mod emission;
 mod ended;

@@ -5,7 +5,7 @@
 use alloc::string::String;
 
 use crate::error::WireError;
-use crate::id::JobKey;
+use crate::id::{CredentialKey, JobKey};
 use crate::wire::RawJson;
 use crate::wire::error::put_details;
 use crate::wire::event::{Content, EventKind, LoggedEvent, Outcome, Terminal};
@@ -41,6 +41,7 @@ pub(crate) fn rough_len(event: &LoggedEvent) -> usize {
     match &event.content {
         // A kind of ours has no character to escape, and six bytes spell any other.
         Content::Event { kind, body } => AROUND + kind.as_str().len() * 6 + body.len(),
+        Content::Rotated { .. } => AROUND,
         Content::Chunk { data, .. } => AROUND + data.len(),
         Content::End(_) => usize::MAX,
     }
@@ -56,7 +57,7 @@ pub(crate) fn payload_len_within(event: &LoggedEvent, job: JobKey, shape: EndSha
 #[must_use]
 pub(crate) const fn message_type(event: &LoggedEvent, shape: EndShape) -> &'static str {
     match &event.content {
-        Content::Event { .. } | Content::Chunk { .. } => "job.event",
+        Content::Event { .. } | Content::Rotated { .. } | Content::Chunk { .. } => "job.event",
         Content::End(terminal) => match (&terminal.outcome, terminal.status(), shape.stopped) {
             (
                 Outcome::Failed(_),
@@ -112,6 +113,12 @@ fn put_payload(out: &mut impl Sink, event: &LoggedEvent, job: JobKey, shape: End
             put_value(out, body, fit);
             out.raw("}");
         }
+        Content::Rotated { credential } => {
+            out.raw("{\"kind\":\"status");
+            put_origin(out, event);
+            put_rotation(out, *credential, fit);
+            out.raw("}");
+        }
         Content::Chunk { .. } => {
             out.raw("{\"kind\":\"result_chunk");
             put_origin(out, event);
@@ -155,6 +162,24 @@ fn put_omission(out: &mut impl Sink, bytes: usize) {
     out.raw("{\"omitted_bytes\":");
     out.integer(u64::try_from(bytes).unwrap_or(u64::MAX));
     out.raw("}");
+}
+
+/// The body of a rotation, without the new value.
+fn put_rotation(out: &mut impl Sink, credential: CredentialKey, fit: Fit) {
+    match fit {
+        Fit::Whole => {
+            out.raw("{\"phase\":\"credential_rotated\",\"id\":\"cred_");
+            out.ulid(credential.ulid());
+            out.raw("\",\"details\":{\"id\":\"cred_");
+            out.ulid(credential.ulid());
+            out.raw("\"}}");
+        }
+        Fit::Omitted | Fit::Bare => {
+            let mut count = Count::default();
+            put_rotation(&mut count, credential, Fit::Whole);
+            put_omission(out, count.0);
+        }
+    }
 }
 
 /// The body of a chunk.

@@ -1,6 +1,6 @@
 //! A runtime with its driver, its store and its agents, in a time of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,16 @@ use arcp_proto::agent::AgentRef;
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
 use arcp_proto::feature::{Feature, Features};
+use arcp_proto::id::CredentialKey;
 use arcp_proto::runtime::rows::Tables;
 use arcp_proto::runtime::store::{Command, StoreDone, StoreId};
 use arcp_proto::runtime::{
-    AgentEnd, AgentInput, ConnectionId, Credentials, JobHandle, LeaseDecision, Output, RuntimeEndpoint,
-    StartJob, Verdict,
+    AgentEnd, AgentInput, ConnectionId, Credentials, Issued, IssuedCredential, JobHandle, LeaseDecision,
+    Output, Revoked, RuntimeEndpoint, StartJob, Verdict,
 };
+use arcp_proto::secret::Secret;
 use arcp_proto::time::{Instant, Now, UnixTime};
+use arcp_proto::wire::credential::CredentialConstraints;
 use arcp_proto::wire::event::{Emission, LogLevel};
 use arcp_proto::wire::peer::TransportKind;
 use arcp_proto::wire::{Envelope, EventSeq, RawJson, ScanLimits};
@@ -52,6 +55,8 @@ pub(super) fn beginning() -> Now {
 
 pub(super) fn config() -> RuntimeConfig {
     let mut config = RuntimeConfig::default();
+    config.provisions = true;
+    config.durable = true;
     for agent in ["a", "mailer", "refactor@1.0.0", "refactor@2.0.0"] {
         config.agents.add(&AgentRef::parse(agent).expect("an agent"));
     }
@@ -85,6 +90,8 @@ pub(super) struct Host {
     /// Tokens that are refused; any other is good and names its principal.
     pub(super) refused: Option<&'static str>,
     pub(super) is_halted: bool,
+    /// Credentials whose revocation was refused once.
+    revoked: BTreeSet<CredentialKey>,
     ready: Vec<ConnectionId>,
 }
 
@@ -107,6 +114,7 @@ impl Host {
             started: Vec::new(),
             refused: None,
             is_halted: false,
+            revoked: BTreeSet::new(),
             ready: Vec::new(),
         }
     }
@@ -178,6 +186,27 @@ impl Host {
                 let granted =
                     self.runtime.handle_decision(self.now, id, LeaseDecision::Grant(question.lease));
                 assert_eq!(granted, Ok(()), "what is asked for may be granted");
+            }
+            Output::IssueCredential { id, request } => {
+                // Some jobs need none.
+                let issued = match request.credential.ulid().bits() % 8 {
+                    0 => Issued::Nothing,
+                    _ => Issued::Credential(Box::new(IssuedCredential {
+                        value: Secret::new(format!("value-of-{}", request.credential)),
+                        endpoint: "https://gateway.example/v1".into(),
+                        profile: None,
+                        constraints: CredentialConstraints::default(),
+                        expires: None,
+                    })),
+                };
+                let taken = self.runtime.handle_credentials(self.now, id, issued);
+                assert_eq!(taken, Ok(()), "the credential is a good one");
+            }
+            Output::RevokeCredential { id, revocation } => {
+                let is_tried_again = revocation.credential.ulid().bits().is_multiple_of(2)
+                    && self.revoked.insert(revocation.credential);
+                let revoked = if is_tried_again { Revoked::Retry } else { Revoked::Done };
+                self.runtime.handle_revoked(self.now, id, revoked);
             }
             Output::StartJob(start) => self.started.push(*start),
             Output::Halt => self.is_halted = true,

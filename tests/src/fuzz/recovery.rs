@@ -7,8 +7,8 @@ use arcp_proto::feature::Features;
 use arcp_proto::id::{DelegationKey, JobKey, Ulid};
 use arcp_proto::replay::{Block, Retention};
 use arcp_proto::runtime::rows::{FollowerRow, JobRow, Row, SessionRow, Tables};
-use arcp_proto::runtime::store::{Command, Cost, ParentRecord, StoreDone};
-use arcp_proto::runtime::{Recovery, RecoveryError, Step, StopReason};
+use arcp_proto::runtime::store::{Command, Cost, CredentialRecord, ParentRecord, StoreDone};
+use arcp_proto::runtime::{CredentialState, Recovery, RecoveryError, Step, StopReason};
 use arcp_proto::secret::TokenHash;
 use arcp_proto::time::UnixTime;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ pub fn recovery(data: &[u8]) {
         .iter()
         .filter_map(|row| match row {
             Row::Job(job) => Some(job.record.key),
-            Row::Session(_) => None,
+            Row::Session(_) | Row::Credential(_) => None,
         })
         .collect();
     for token in tokens {
@@ -120,6 +120,7 @@ fn damage(rows: &mut Vec<Row>, choices: &mut Choices<'_>) {
         _ => match &mut rows[at] {
             Row::Session(row) => damage_session(row, choices),
             Row::Job(row) => damage_job(row, choices),
+            Row::Credential(record) => damage_credential(record, choices),
         },
     }
 }
@@ -154,6 +155,16 @@ fn damage_session(row: &mut SessionRow, choices: &mut Choices<'_>) {
         4 => row.record.previous = Some(row.record.current),
         5 => row.record.dead_since = Some(time(choices)),
         _ => row.numbers = retention(choices),
+    }
+}
+
+fn damage_credential(record: &mut CredentialRecord, choices: &mut Choices<'_>) {
+    use CredentialState::{GaveUp, Intent, Issued, RevokePending, Revoked};
+    match choices.below(4) {
+        0 => record.state = choices.pick(&[Intent, Issued, RevokePending, Revoked, GaveUp]),
+        1 => record.job = JobKey::from_ulid(Ulid::from_bits(u128::from(number(choices)))),
+        2 => record.expires = Some(time(choices)),
+        _ => record.endpoint = None,
     }
 }
 

@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use core::ops::Bound;
 
 use super::{JobRow, Row, SessionRow, last_number};
-use crate::id::{JobKey, SessionKey};
+use crate::id::{CredentialKey, JobKey, SessionKey};
 use crate::runtime::store::{
-    Command, Cost, Delivered, EventRecord, JobPage, Logged, PageLimit, Place, Record, RowKey, StoreDone, Trim,
+    Command, Cost, CredentialRecord, Delivered, EventRecord, JobPage, Logged, PageLimit, Place, Record,
+    RowKey, StoreDone, Trim,
 };
 use crate::wire::event::LoggedEvent;
 
@@ -23,6 +24,7 @@ const ROOMY: usize = 256;
 pub struct Tables {
     sessions: BTreeMap<SessionKey, Box<Session>>,
     jobs: BTreeMap<JobKey, Box<Job>>,
+    credentials: BTreeMap<CredentialKey, CredentialRecord>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -110,6 +112,9 @@ impl Tables {
             Record::Deliver { session, job, first_seq, positions, cost, .. } => {
                 self.number_page(*session, *job, *first_seq, positions, *cost);
             }
+            Record::Credential(record) => {
+                self.credentials.insert(record.key, record.clone());
+            }
             Record::Notice { session, seq, job, event, cost } => {
                 if let Some(table) = self.sessions.get_mut(session) {
                     table.number(*seq, *cost, *job, event);
@@ -142,6 +147,12 @@ impl Tables {
     #[must_use]
     pub fn job(&self, key: JobKey) -> Option<&JobRow> {
         self.jobs.get(&key).map(|table| &table.row)
+    }
+
+    /// The row of a credential.
+    #[must_use]
+    pub fn credential(&self, key: CredentialKey) -> Option<&CredentialRecord> {
+        self.credentials.get(&key)
     }
 
     fn apply_event(&mut self, record: &EventRecord) {
@@ -219,16 +230,21 @@ impl Tables {
     }
 
     fn load(&self, after: Option<RowKey>, limit: usize) -> Vec<Row> {
-        let (sessions, jobs) = match after {
-            None => (Some(Bound::Unbounded), Bound::Unbounded),
-            Some(RowKey::Session(key)) => (Some(Bound::Excluded(key)), Bound::Unbounded),
-            Some(RowKey::Job(key)) => (None, Bound::Excluded(key)),
+        let (sessions, jobs, credentials) = match after {
+            None => (Some(Bound::Unbounded), Some(Bound::Unbounded), Bound::Unbounded),
+            Some(RowKey::Session(key)) => {
+                (Some(Bound::Excluded(key)), Some(Bound::Unbounded), Bound::Unbounded)
+            }
+            Some(RowKey::Job(key)) => (None, Some(Bound::Excluded(key)), Bound::Unbounded),
+            Some(RowKey::Credential(key)) => (None, None, Bound::Excluded(key)),
         };
         let sessions = sessions.map(|from| self.sessions.range((from, Bound::Unbounded)));
         let sessions = sessions.into_iter().flatten().map(|(_, table)| Row::Session(table.row.clone()));
-        let jobs = self.jobs.range((jobs, Bound::Unbounded));
-        let jobs = jobs.map(|(_, table)| Row::Job(Box::new(table.row.clone())));
-        sessions.chain(jobs).take(limit).collect()
+        let jobs = jobs.map(|from| self.jobs.range((from, Bound::Unbounded)));
+        let jobs = jobs.into_iter().flatten().map(|(_, table)| Row::Job(Box::new(table.row.clone())));
+        let credentials = self.credentials.range((credentials, Bound::Unbounded));
+        let credentials = credentials.map(|(_, record)| Row::Credential(record.clone()));
+        sessions.chain(jobs).chain(credentials).take(limit).collect()
     }
 
     fn trim(&mut self, trim: Trim) {
@@ -253,6 +269,7 @@ impl Tables {
                     self.forget_session(session, &table.jobs);
                 }
             }
+            Trim::Credential(credential) => drop(self.credentials.remove(&credential)),
             Trim::WholeJob(job) => {
                 let Some(table) = self.jobs.remove(&job) else { return };
                 let followers = table.row.followers.iter().map(|follower| follower.session);

@@ -2,7 +2,8 @@ use super::*;
 use crate::agent::AgentRef;
 use crate::error::WireError;
 use crate::feature::Features;
-use crate::id::Ulid;
+use crate::id::{CredentialKey, Ulid};
+use crate::runtime::CredentialState;
 use crate::runtime::store::{Command, Delivered, JobPage, Logged, PageLimit, Place, StoreDone, Trim};
 use crate::runtime::tests::job_record;
 use crate::secret::TokenHash;
@@ -63,6 +64,16 @@ pub(super) fn accepted(job: u64, owner: u64) -> Record {
         accepted_at: at(1),
         ..job_record(job_key(job))
     })
+}
+
+pub(super) fn credential(number: u64, state: CredentialState) -> CredentialRecord {
+    CredentialRecord {
+        key: CredentialKey::from_ulid(Ulid::from_bits(u128::from(number))),
+        job: job_key(1),
+        endpoint: None,
+        state,
+        expires: None,
+    }
 }
 
 pub(super) fn log_line(position: u64) -> Content {

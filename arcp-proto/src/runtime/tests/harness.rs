@@ -21,8 +21,9 @@ use crate::lease::{Canonical, Capability, Operation};
 use crate::runtime::rows::Tables;
 use crate::runtime::store::{Command, Record, StoreDone, StoreId};
 use crate::runtime::{
-    AgentEnd, AgentInput, Child, ConnectionId, Credentials, DecisionId, JobHandle, JobNews, LeaseQuestion,
-    Output, Recovery, RuntimeEndpoint, RuntimeEvent, StartJob, Step, Verdict,
+    AgentEnd, AgentInput, Child, ConnectionId, Credentials, DecisionId, IssueId, IssueRequest, JobHandle,
+    JobNews, LeaseQuestion, Output, Recovery, Revocation, RevocationId, RuntimeEndpoint, RuntimeEvent,
+    StartJob, Step, Verdict,
 };
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::RawJson;
@@ -89,6 +90,10 @@ pub(super) struct World {
     pub(super) told: Vec<String>,
     /// Leases to decide on.
     pub(super) questions: Vec<(DecisionId, LeaseQuestion)>,
+    /// Credentials to make.
+    pub(super) issues: Vec<(IssueId, IssueRequest)>,
+    /// Credentials to revoke.
+    pub(super) revocations: Vec<(RevocationId, Revocation)>,
     /// What agents were told.
     pub(super) news: Vec<(JobHandle, JobNews)>,
     pub(super) events: Vec<RuntimeEvent>,
@@ -146,6 +151,8 @@ impl World {
             started: Vec::new(),
             told: Vec::new(),
             questions: Vec::new(),
+            issues: Vec::new(),
+            revocations: Vec::new(),
             news: Vec::new(),
             events: Vec::new(),
             halted: false,
@@ -245,6 +252,8 @@ impl World {
                 }
             }
             Output::Decide { id, question } => self.questions.push((id, *question)),
+            Output::IssueCredential { id, request } => self.issues.push((id, *request)),
+            Output::RevokeCredential { id, revocation } => self.revocations.push((id, *revocation)),
             Output::TellJob { job, news } => self.news.push((job, news)),
             Output::StartJob(start) => self.started.push(*start),
             Output::CancelJob { job, reason } => self.told.push(alloc::format!("cancel {job:?} {reason:?}")),

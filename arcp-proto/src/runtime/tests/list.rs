@@ -657,7 +657,7 @@ fn lists_are_the_rows_of_the_store() {
                     .iter()
                     .filter_map(|row| match row {
                         Row::Job(row) if &*row.record.principal == principal => Some(entry_of(row)),
-                        Row::Job(_) | Row::Session(_) => None,
+                        Row::Job(_) | Row::Session(_) | Row::Credential(_) => None,
                     })
                     .collect();
                 assert_eq!(shown, stored, "seed {seed}, step {step}");

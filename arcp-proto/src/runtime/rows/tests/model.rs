@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 struct Naive {
     sessions: BTreeMap<SessionKey, SessionRow>,
     jobs: BTreeMap<JobKey, JobRow>,
+    credentials: BTreeMap<CredentialKey, CredentialRecord>,
     logs: BTreeMap<(JobKey, u64), Logged>,
     deliveries: BTreeMap<(SessionKey, u64), (JobKey, Arc<LoggedEvent>)>,
     /// Of every event there was, the forgotten ones included.
@@ -29,6 +30,9 @@ impl Naive {
             }
             Record::Job(job) => {
                 self.jobs.insert(job.key, JobRow::new(job.clone()));
+            }
+            Record::Credential(record) => {
+                self.credentials.insert(record.key, record.clone());
             }
             Record::Event(event) => {
                 let position = event.event.pos.expect("an event of a log");
@@ -82,6 +86,7 @@ impl Naive {
                     row.forget_session(session);
                 }
             }
+            Trim::Credential(key) => drop(self.credentials.remove(&key)),
             Trim::WholeJob(job) => {
                 self.jobs.remove(&job);
                 self.logs.retain(|(key, _), _| *key != job);
@@ -92,7 +97,8 @@ impl Naive {
 
     fn rows(&self) -> Vec<Row> {
         let sessions = self.sessions.values().cloned().map(Row::Session);
-        sessions.chain(self.jobs.values().cloned().map(|row| Row::Job(Box::new(row)))).collect()
+        let jobs = self.jobs.values().cloned().map(|row| Row::Job(Box::new(row)));
+        sessions.chain(jobs).chain(self.credentials.values().cloned().map(Row::Credential)).collect()
     }
 
     fn delivered(&self, session: SessionKey, after: u64, limit: usize) -> Vec<Delivered> {
@@ -189,7 +195,11 @@ impl History {
                 let after = row.follower(session).is_none().then_some(row.positions.floor());
                 self.append(Record::Owner { session, job, after });
             }
-            90..92 => {
+            90 => {
+                let record = credential(self.random.next() % 5, self.random.pick(CredentialState::ALL));
+                self.append(Record::Credential(CredentialRecord { job, ..record }));
+            }
+            91 => {
                 let reason = StopReason::Cancelled(None);
                 self.append(Record::Stopping { job, reason, at: at(5) });
             }
@@ -218,6 +228,9 @@ impl History {
                     self.forget(Trim::WholeSession(dead));
                 } else if self.random.below(4) == 0 {
                     self.forget(Trim::WholeSession(session));
+                } else {
+                    let record = credential(self.random.next() % 5, CredentialState::Revoked);
+                    self.forget(Trim::Credential(record.key));
                 }
             }
         }

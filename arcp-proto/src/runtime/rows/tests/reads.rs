@@ -56,7 +56,12 @@ fn a_page_says_which_origin_number_it_follows() {
 #[test]
 fn rows_are_paged_in_order() {
     let mut tables = tables(&[opened(2), opened(1), accepted(4, 1), accepted(3, 1), opened(3)]);
-    for limit in 1..=6 {
+    let intent = credential(9, CredentialState::Intent);
+    let issued = credential(8, CredentialState::Issued);
+    for record in [intent.clone(), issued.clone()] {
+        tables.apply(&Record::Credential(record));
+    }
+    for limit in 1..=8 {
         let mut keys = Vec::new();
         loop {
             match tables.execute(Command::Load { after: keys.last().copied(), limit }) {
@@ -75,7 +80,9 @@ fn rows_are_paged_in_order() {
                 RowKey::Session(session_key(2)),
                 RowKey::Session(session_key(3)),
                 RowKey::Job(job_key(3)),
-                RowKey::Job(job_key(4))
+                RowKey::Job(job_key(4)),
+                RowKey::Credential(issued.key),
+                RowKey::Credential(intent.key),
             ]
         );
     }
@@ -94,6 +101,21 @@ fn a_session_is_trimmed_to_the_number() {
     assert_eq!(positions(&mut tables, 1, Place::Position(0)).len(), 10);
     tables.apply(&produced(1, 11, 30, log_line(11), &[(1, 11)]));
     assert_eq!(numbers(&mut tables, 1, 0), [(11, Some(11))]);
+}
+
+#[test]
+fn a_credential_is_its_newest_record_until_it_is_forgotten() {
+    let mut tables = Tables::default();
+    for state in [CredentialState::Intent, CredentialState::Issued, CredentialState::RevokePending] {
+        let record = credential(1, state);
+        tables.apply(&Record::Credential(record.clone()));
+        assert_eq!(tables.credential(record.key), Some(&record));
+    }
+    let key = credential(1, CredentialState::Intent).key;
+    trim(&mut tables, Trim::WholeJob(job_key(1)));
+    assert!(tables.credential(key).is_some(), "what must still be revoked outlives its job");
+    trim(&mut tables, Trim::Credential(key));
+    assert_eq!(tables, Tables::default());
 }
 
 #[test]
