@@ -208,8 +208,8 @@ pub fn parse_budget(text: &str) -> Result<(Currency, Amount), Refusal> {
     text.split_once(':')
         .and_then(|(currency, amount)| Some((Currency::parse(currency)?, Amount::parse(amount)?)))
         .ok_or(Refusal::new(
-            "an amount is `currency:decimal`: a letter and up to 15 letters, digits, `_` and `-`; then 1..=18 digits, \
-             optionally a dot and 1..=9 digits",
+            "an amount is `currency:decimal`: a letter and up to 15 letters, digits, `_` and `-`; then 1 to 18 digits, \
+             optionally a dot and 1 to 9 digits",
         ))
 }
 

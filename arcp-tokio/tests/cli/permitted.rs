@@ -107,6 +107,34 @@ async fn the_lease_is_asked_for_each_target() {
 }
 
 #[tokio::test]
+async fn tools_are_called_as_far_as_lease_and_budget_go() {
+    let runtime = Runtime::start().await;
+    let tools = |cost: &str| {
+        let input = format!(r#"{{"calls":["a","b","a","a"],"cost":"{cost}"}}"#);
+        ran(runtime.submit(&[
+            "tools",
+            "--json",
+            "--input",
+            &input,
+            "--lease",
+            "tool.call=a",
+            "--budget",
+            "USD:0.5",
+        ]))
+    };
+    let paid = tools("USD:0.4").await;
+    assert_eq!(result(&paid), json!(2));
+    let told: Vec<_> = bodies(&paid, "tool_result")
+        .iter()
+        .map(|body| body["error"]["code"].as_str().unwrap_or("done").to_owned())
+        .collect();
+    assert_eq!(told, ["done", "PERMISSION_DENIED", "done", "BUDGET_EXHAUSTED"]);
+    let unread = tools("0.4").await;
+    assert!(unread.complaint().contains("INVALID_REQUEST: `cost`: an amount is"), "{unread:?}");
+    assert!(unread.of_type("event").is_empty(), "{unread:?}");
+}
+
+#[tokio::test]
 async fn a_research_ends_with_its_budget() {
     let runtime = Runtime::start().await;
     let ran = ran(runtime.submit(&[&RESEARCH[..], &["--json"]].concat())).await;

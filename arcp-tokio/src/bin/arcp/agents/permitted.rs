@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use arcp_driver::{AgentError, Capability, Denial, ErrorCode, JobContext, OperationError};
+use arcp_proto::lease::parse_budget;
 use serde::{Deserialize, Serialize};
 
 use super::{limit, stopped};
@@ -19,6 +20,9 @@ pub(super) struct Tools {
 /// Calls tools that do nothing, goes on where the lease forbids one, and returns how many calls were permitted.
 pub(super) async fn tools(job: JobContext, Tools { calls, cost }: Tools) -> Result<u64, AgentError> {
     limit("calls", u64::try_from(calls.len()).unwrap_or(u64::MAX), 1_000)?;
+    if let Some(cost) = &cost {
+        parse_budget(cost).map_err(|refusal| AgentError::invalid(format!("`cost`: {refusal}")))?;
+    }
     let mut permitted = 0;
     for tool in &calls {
         match job.tool(tool, &BTreeMap::<(), ()>::new(), async || Ok::<_, Infallible>("done")).await {
