@@ -185,7 +185,10 @@ impl ClientEndpoint {
             Some((submitted, again)) => {
                 self.backoff.progress();
                 self.requests.close(submitted.request);
-                self.accept(job, submitted, again, Box::new(accepted));
+                self.accept(job.clone(), submitted, again, Box::new(accepted));
+                if self.is_accepted_elsewhere(envelope) {
+                    self.follow_again(now, &job);
+                }
                 self.drop_unclaimed();
                 self.send_waiting(now);
             }
@@ -279,6 +282,7 @@ impl ClientEndpoint {
                 start.seam = start.seam.or(subscribed.subscribed_from);
             }
         }
+        self.found_left_behind(now, &job, ended.is_some());
         if let (Some(status), false, Some(pos)) = (ended, subscribed.replayed, pos) {
             // A reply may overtake the end of a job that was followed already.
             if !end_follows && self.is_core() && self.requests.was_repeated(request) {

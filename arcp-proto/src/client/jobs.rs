@@ -51,6 +51,12 @@ pub(super) struct Job {
     pub(super) resubmitting: bool,
     /// Another session took the place of the one it was followed in, and no new event of it has come since.
     reattached: bool,
+    /// It speaks to a connection that is lost, until a subscription is answered.
+    pub(super) is_lost: bool,
+    /// It was submitted here and speaks to a subscription.
+    pub(super) is_behind: bool,
+    /// The last number of its subscription, where subscriptions have their own.
+    pub(super) heard: u64,
 }
 
 /// What it takes to submit a job again.
@@ -162,7 +168,7 @@ impl Jobs {
     /// Whether a job is, or was, followed and not this session's own.
     pub(super) fn is_foreign(&self, id: &str) -> bool {
         match self.live.get(id) {
-            Some(job) => job.submitted.is_none() && job.subscribed.is_some(),
+            Some(job) => job.is_behind || job.submitted.is_none() && job.subscribed.is_some(),
             None => self.foreign.contains(id),
         }
     }
@@ -182,6 +188,18 @@ impl Jobs {
             self.numbers.insert(id.into(), number);
         }
         true
+    }
+
+    /// Whether a number of a job's own subscription is one that was not heard yet, which it then is.
+    pub(super) fn hear(&mut self, id: &str, number: u64) -> bool {
+        match self.live.get_mut(id) {
+            Some(job) if number <= job.heard => false,
+            Some(job) => {
+                job.heard = number;
+                true
+            }
+            None => true,
+        }
     }
 
     /// Whether a job was submitted here and has not ended.
@@ -261,6 +279,7 @@ impl Jobs {
         self.numbers.clear();
         for job in self.live.values_mut() {
             job.reattached = true;
+            (job.is_lost, job.is_behind, job.heard) = (false, false, 0);
         }
         for subscribed in self.live.values_mut().filter_map(|job| job.subscribed.as_mut()) {
             subscribed.is_confirmed = false;
@@ -291,6 +310,9 @@ impl Job {
             abandoned: false,
             resubmitting: false,
             reattached: false,
+            is_lost: false,
+            is_behind: false,
+            heard: 0,
         }
     }
 

@@ -4,6 +4,7 @@ mod commands;
 mod deliver;
 mod granted;
 mod jobs;
+mod left_behind;
 mod list;
 mod numbers;
 mod outgoing;

@@ -25,7 +25,9 @@ impl ClientEndpoint {
         let check = self.profile().seq_check();
         let can_resume = self.session.as_ref().is_some_and(|session| session.token.is_some());
         match check {
-            SeqCheck::StrictForOwnJobs if self.is_of_another_stream(envelope, number) => return Some(false),
+            SeqCheck::StrictForOwnJobs if self.is_of_another_stream(envelope, number) => {
+                return self.is_heard_first(envelope, number).then_some(false);
+            }
             SeqCheck::Off => {
                 let is_new = named_job(envelope).is_none_or(|job| self.jobs.is_new_number(&job, number));
                 self.ignored += u64::from(!is_new);
@@ -76,6 +78,14 @@ impl ClientEndpoint {
         self.jobs.is_foreign(&job)
             || is_end && number <= last && self.jobs.is_own(&job)
             || is_end && number != last + 1 && self.jobs.is_reattached(&job)
+    }
+
+    /// Whether a number of another stream is no repeat, as far as that stream can be told.
+    fn is_heard_first(&mut self, envelope: &Envelope<'_>, number: u64) -> bool {
+        let Some(job) = named_job(envelope) else { return true };
+        let is_first = !self.jobs.is_foreign(&job) || self.jobs.hear(&job, number);
+        self.ignored += u64::from(!is_first);
+        is_first
     }
 }
 

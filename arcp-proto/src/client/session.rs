@@ -91,6 +91,8 @@ pub(super) struct Session {
     pub(super) token: Option<Secret>,
     pub(super) features: Features,
     pub(super) profile: PeerProfile,
+    /// The envelope id of the connection's welcome.
+    pub(super) welcome_id: Box<str>,
     /// Seconds between heartbeats.
     beat_seconds: u64,
     /// Until when a refused resume is tried again, once one was refused.
@@ -105,6 +107,7 @@ impl Session {
             token: Some(state.resume_token.clone()),
             features: Features::NONE,
             profile: PeerProfile::Unknown,
+            welcome_id: Box::default(),
             beat_seconds: HEARTBEAT_SECONDS,
             resume_until: None,
         }
@@ -228,8 +231,15 @@ impl ClientEndpoint {
         let beat = features
             .has(Feature::Heartbeat)
             .then(|| Heartbeat::new(Duration::from_secs(beat_seconds), now.mono));
-        self.session =
-            Some(Session { id: id.clone(), token, features, profile, beat_seconds, resume_until: None });
+        self.session = Some(Session {
+            id: id.clone(),
+            token,
+            features,
+            profile,
+            welcome_id: envelope.id.as_ref().into(),
+            beat_seconds,
+            resume_until: None,
+        });
         self.phase = Phase::Active(Active {
             transport: greeting.transport,
             beat,
@@ -239,6 +249,7 @@ impl ClientEndpoint {
         self.last_ack = None;
         if resumed {
             self.numbers.forget_acks();
+            self.follow_left_behind(now);
         } else {
             self.start_over();
         }

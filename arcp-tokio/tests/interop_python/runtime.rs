@@ -327,15 +327,26 @@ async fn resume(python: &Python, way: Way) {
         Some((_, url)) => Relay::start(url).await,
         None => return resume_without_runtime(&served.client().await).await,
     };
+    let direct = served.client().await;
     let client = soon(arcp_tokio::connect(&relay.url).token(CANARY)).await.unwrap();
     let session = client.session_id();
     let mut finished = soon(client.submit("echo").input(&1)).await.unwrap();
     let mut running = count_for_ever(&client).await;
+    let mut ends_meanwhile = count_for_ever(&client).await;
+    let elsewhere = count_for_ever(&direct).await;
+    let mut watch = soon(client.subscribe(elsewhere.id())).await.unwrap();
+    let (mut seen, mut watched) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        next(&mut running).await;
+        seen.push(counted(&next(&mut running).await));
+        watched.push(counted(&soon(watch.next()).await.unwrap().unwrap()));
     }
+    next(&mut ends_meanwhile).await;
+    // Only who hears of a job's end has an answer to its cancel.
+    let _its_end = soon(direct.subscribe(ends_meanwhile.id())).await.unwrap();
     let mut news = client.events();
-    relay.cut();
+    relay.pull();
+    soon(direct.cancel(ends_meanwhile.id())).await.unwrap();
+    relay.plug();
     let connected = loop {
         match soon(news.next()).await.unwrap() {
             SessionEvent::Connected(connected) => break connected,
@@ -345,13 +356,30 @@ async fn resume(python: &Python, way: Way) {
     };
     assert!(connected.resumed && client.session_id() == session, "{connected:?}");
     assert_eq!(soon(finished.result::<u64>()).await.unwrap(), 1);
+    assert_eq!(failed(soon(ends_meanwhile.output()).await).0, FinalStatus::Cancelled);
     still_works(&client).await;
-    // Jobs go on towards the connection they began on. Subscribing brings the events back, and the end.
-    let mut watch = soon(client.subscribe(running.id())).await.unwrap();
-    counted(&soon(watch.next()).await.unwrap().unwrap());
+    // Jobs go on towards the connection they began on. What they say until they are subscribed to again is lost, and what
+    // was numbered and not written before the loss.
+    while seen.len() < 50 || watched.len() < 50 {
+        for (seen, event) in [
+            (&mut seen, soon(running.next()).await.expect("not over")),
+            (&mut watched, soon(watch.next()).await.expect("not over")),
+        ] {
+            match event {
+                Ok(event) => seen.push(counted(&event)),
+                Err(JobError::Lost { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    still_works(&client).await;
+    for seen in [&seen, &watched] {
+        assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    }
     soon(running.cancel()).await.unwrap();
-    assert_eq!(failed(soon(watch.output()).await).0, FinalStatus::Cancelled);
     assert_eq!(failed(soon(running.output()).await).0, FinalStatus::Cancelled);
+    soon(elsewhere.cancel()).await.unwrap();
+    assert_eq!(failed(soon(watch.output()).await).0, FinalStatus::Cancelled);
 }
 
 /// Over stdio the runtime goes with its connection.
@@ -457,6 +485,15 @@ async fn idempotent_retry(python: &Python, way: Way) {
         let mut again = soon(submit).await.unwrap();
         assert_eq!(soon(again.result::<u64>()).await.unwrap(), 2);
         assert_eq!(again.id(), first.id());
+        let mut running = soon(client.submit("count").key("long").input(&forever())).await.unwrap();
+        next(&mut running).await;
+        let mut again = soon(other.submit("count").key("long").input(&forever())).await.unwrap();
+        assert_eq!(again.id(), running.id());
+        next(&mut again).await;
+        soon(again.cancel()).await.unwrap();
+        for job in [&mut again, &mut running] {
+            assert_eq!(failed(soon(job.output()).await).0, FinalStatus::Cancelled);
+        }
         let mut news = other.events();
         still_works(&other).await;
         soon(other.close()).await;

@@ -1,6 +1,7 @@
 //! What differs towards each known runtime (protocol §12.3, second table).
 
 mod leases;
+mod left_behind;
 mod numbers;
 mod rejections;
 

@@ -88,6 +88,13 @@ impl PeerProfile {
         matches!(self, Self::TypeScript)
     }
 
+    /// Whether its jobs go on speaking to the connection they were submitted or subscribed on, also when the session has
+    /// another.
+    #[must_use]
+    pub const fn leaves_jobs_behind(self) -> bool {
+        matches!(self, Self::Python113)
+    }
+
     /// Whether its frames of a job may name the session they were first made for: answers to a submit made again, and
     /// what followers get.
     #[must_use]
@@ -158,6 +165,7 @@ mod tests {
         only(&[Go], PeerProfile::refuses_copies_in_progress);
         only(&[Ruby], PeerProfile::grants_by_name);
         only(&[Python113, PythonNewer, Ruby], PeerProfile::keeps_session_of_job);
+        only(&[Python113], PeerProfile::leaves_jobs_behind);
         use TransportKind::{Lines, Memory, WebSocket};
         let (short, long) = (65_536, 1_048_576);
         for transport in [WebSocket, Memory] {
