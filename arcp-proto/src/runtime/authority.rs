@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::error::{ErrorCode, WireError};
 use crate::lease::{Canonical, Capability, Circumstances, Denial, Operation};
-use crate::runtime::output::StopReason;
+use crate::runtime::agent::StopReason;
 use crate::runtime::{JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
 use crate::time::Now;
 use crate::wire::truncated;

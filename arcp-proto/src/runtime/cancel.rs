@@ -5,8 +5,10 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::error::{ErrorCode, WireError};
+use crate::runtime::agent::StopReason;
+use crate::runtime::event::Access;
 use crate::runtime::inbound::Request;
-use crate::runtime::output::{Access, Output, StopReason};
+use crate::runtime::output::Output;
 use crate::runtime::requests::Reply;
 use crate::runtime::store::Record;
 use crate::runtime::{JobHandle, RuntimeEndpoint, Timer};

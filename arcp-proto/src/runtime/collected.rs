@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::runtime::output::ChildEnd;
+use crate::runtime::agent::ChildEnd;
 use crate::wire::event::{ChunkEmission, ChunkEncoding};
 use crate::wire::{RawJson, base64, push_string};
 

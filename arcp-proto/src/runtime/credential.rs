@@ -17,9 +17,10 @@ use crate::error::{ApiMisuse, ErrorCode, WireError};
 use crate::feature::{Feature, Features};
 use crate::id::{CredentialKey, JobKey};
 use crate::lease::{Amount, Currency, Lease, check_endpoint};
+use crate::runtime::agent::JobNews;
 use crate::runtime::job::Job;
 use crate::runtime::ledger::{CredentialEdge, CredentialState, Held, Issue, Purpose};
-use crate::runtime::output::{JobNews, Output};
+use crate::runtime::output::Output;
 use crate::runtime::provisioner::{IssueRequest, Issued, IssuedCredential};
 use crate::runtime::store::{CredentialRecord, Record};
 use crate::runtime::{

@@ -9,7 +9,7 @@ use crate::error::Limit;
 use crate::runtime::job::{Job, Standing};
 use crate::runtime::session::Strain;
 use crate::runtime::store::{Command, EventRecord, Record, Trim};
-use crate::runtime::{ConnectionId, Effect, JobHandle, RuntimeEndpoint, SessionHandle};
+use crate::runtime::{ConnectionId, JobHandle, RuntimeEndpoint, SessionHandle};
 use crate::wire::RawJson;
 use crate::wire::event::{Content, EventKind, LoggedEvent};
 use crate::wire::object_text;
@@ -215,16 +215,6 @@ impl RuntimeEndpoint {
             .is_some_and(|state| matches!(state.phase, super::connection::Phase::Active(_)));
         if active {
             self.announce(connection);
-        }
-    }
-
-    /// Lets `effect` wait for everything appended so far.
-    pub(super) fn run_after_all(&mut self, effect: Effect) {
-        let position = self.log.position();
-        if self.log.has_open_records() {
-            self.run_after(position, effect);
-        } else {
-            self.run(effect);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod acceptance;
+mod agent;
 mod arena;
 mod authority;
 mod budget;
@@ -16,6 +17,8 @@ mod connection;
 mod credential;
 mod cursor;
 mod delegation;
+mod effect;
+mod event;
 mod fanout;
 mod greeting;
 mod history;
@@ -70,6 +73,7 @@ use crate::wire::peer::TransportKind;
 use arena::Arena;
 use connection::{Connection, Phase};
 use cursor::CursorKey;
+use effect::Effect;
 use job::Job;
 use ledger::Ledger;
 use log::{Answer, Log};
@@ -79,12 +83,13 @@ use source::Sources;
 use store::{Command, StoreDone, StoreId};
 use submit::Submission;
 
+pub use agent::{AgentEnd, AgentFailure, AgentInput, Child, ChildEnd, JobNews, StartJob, StopReason};
+pub use event::{Access, Decision, RuntimeEvent};
 pub use job::JobState;
 pub use ledger::CredentialState;
 pub use output::{
-    Access, AgentEnd, AgentFailure, AgentInput, AuthId, Child, ChildEnd, ConnectionId, Credentials, Decision,
-    DecisionId, IssueId, JobHandle, JobNews, LeaseDecision, LeaseQuestion, Output, RevocationId,
-    RuntimeEvent, SessionHandle, StartJob, StopReason, Verdict,
+    AuthId, ConnectionId, Credentials, DecisionId, IssueId, JobHandle, LeaseDecision, LeaseQuestion, Output,
+    RevocationId, SessionHandle, Verdict,
 };
 pub use provisioner::{IssueRequest, Issued, IssuedCredential, Revocation, Revoked};
 pub use recovery::{Recovery, RecoveryError, Step};
@@ -134,29 +139,6 @@ pub enum Timer {
     Retention(JobHandle),
     /// The store had no room; it is asked again.
     StoreRetry,
-}
-
-/// What waits for a commit.
-#[derive(Debug)]
-enum Effect {
-    /// The session is stored: greet.
-    Welcome(Box<greeting::Welcoming>),
-    /// A reply may leave.
-    Reply(Box<reply::Pending>),
-    /// A child's acceptance is stored: its owner may hear of it.
-    ChildAccepted(JobHandle),
-    /// What an agent is to be told is stored.
-    Tell(JobHandle, Box<JobNews>),
-    /// The acceptance is stored: run the agent.
-    Start(JobHandle),
-    /// That a credential is to be asked for is stored.
-    Issue(IssueId, Box<IssueRequest>),
-    /// That a credential must go is stored.
-    Revoke(CredentialKey),
-    /// A follow is stored: begin to read history.
-    Read(SessionHandle),
-    /// A terminal is stored.
-    Ended(JobHandle),
 }
 
 /// All sessions and jobs of one process, as a pure state machine.
@@ -547,27 +529,6 @@ impl RuntimeEndpoint {
         let id = self.log.id();
         self.outputs.push_back(Output::Store { id, command });
         id
-    }
-
-    fn run(&mut self, effect: Effect) {
-        match effect {
-            Effect::Welcome(welcoming) => self.welcome(*welcoming),
-            Effect::Reply(pending) => self.deliver_reply(*pending),
-            Effect::ChildAccepted(job) => self.child_accepted(job),
-            Effect::Tell(job, news) => self.tell(job, *news),
-            Effect::Start(job) => self.start(job),
-            Effect::Issue(id, request) => self.issue(id, request),
-            Effect::Revoke(credential) => self.begin_revocation(credential),
-            Effect::Read(session) => self.read_on(session),
-            Effect::Ended(job) => self.job_ended(job),
-        }
-    }
-
-    /// Lets an effect wait for a position, or carries it out if there is nothing to wait for.
-    fn run_after(&mut self, position: log::Position, effect: Effect) {
-        if let Some(effect) = self.log.after(position, effect) {
-            self.run(effect);
-        }
     }
 
     /// A number for a question to the driver.

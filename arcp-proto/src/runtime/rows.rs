@@ -12,7 +12,7 @@ use crate::error::ErrorCode;
 use crate::id::{JobKey, ResultKey, SessionKey};
 use crate::lease::Counters;
 use crate::replay::Retention;
-use crate::runtime::output::StopReason;
+use crate::runtime::agent::StopReason;
 use crate::runtime::store::{Cost, CredentialRecord, EventRecord, JobRecord, Record, RowKey, SessionRecord};
 use crate::time::UnixTime;
 use crate::wire::RawJson;
