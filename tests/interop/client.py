@@ -358,11 +358,32 @@ async def budget(peer):
     return facts
 
 
+async def delegation(peer):
+    """The agent has a part done by another, while the client submits a job more."""
+    client, wire = await peer.open()
+    lease = {"tool.call": ["search.*"], "agent.delegate": ["summarise"], "cost.budget": ["USD:0.50"]}
+    handle = await client.submit(
+        agent="research", input={"topics": ["tea", "cocoa"], "delay_ms": 20}, lease_request=lease
+    )
+    facts = {
+        "parent": handle.job_id,
+        "meanwhile": (await job(client, agent="echo", input="meanwhile"))["end"],
+        "events": [event async for event in handle.events()],
+        "end": await attempt(handle.done),
+        "accepted": [frame["job_id"] for frame in wire.frames if frame["type"] == "job.accepted"],
+        "ended": [frame["job_id"] for frame in wire.frames if frame["type"] == "job.result"],
+        "jobs": plain(await client.list_jobs()),
+        "numbers": wire.numbers(),
+    }
+    await client.close()
+    return facts
+
+
 CASES = {
     case.__name__: case
     for case in (
         connect, submit, events, result, cancel, list_jobs, subscribe, history, resume, chunked_result, progress,
-        lease_violation, budget, idempotent_retry, unknown_agent,
+        lease_violation, budget, delegation, idempotent_retry, unknown_agent,
     )
 }
 

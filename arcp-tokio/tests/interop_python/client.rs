@@ -19,6 +19,7 @@ both_ways! {
     progress: python_client_ws_progress, python_client_stdio_progress;
     lease_violation: python_client_ws_lease_violation, python_client_stdio_lease_violation;
     budget: python_client_ws_budget, python_client_stdio_budget;
+    delegation: python_client_ws_delegation, python_client_stdio_delegation;
     idempotent_retry: python_client_ws_idempotent_retry, python_client_stdio_idempotent_retry;
     unknown_agent: python_client_ws_unknown_agent, python_client_stdio_unknown_agent;
 }
@@ -231,6 +232,28 @@ async fn budget(python: &Python, way: Way) {
     let left: Vec<_> = left.map(|event| event["body"]["value"].clone()).collect();
     assert_eq!(left, [json!(0.6), json!(0.2), json!(-0.2)]);
     assert_eq!(facts["end"]["result"], 3);
+}
+
+async fn delegation(python: &Python, way: Way) {
+    let facts = play(python, way, "delegation").await;
+    assert_eq!(facts["meanwhile"]["result"], "meanwhile");
+    let topics: Vec<_> =
+        facts["end"]["result"].as_array().unwrap().iter().map(|found| &found["topic"]).collect();
+    assert_eq!(topics, ["tea", "cocoa"]);
+    let delegated = facts["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "delegate");
+    let children: Vec<_> = delegated.map(|event| event["body"]["child_job_id"].as_str().unwrap()).collect();
+    let jobs = facts["jobs"]["jobs"].as_array().unwrap();
+    let listed = jobs.iter().filter(|job| job["parent_job_id"] == facts["parent"]);
+    let mut listed: Vec<_> = listed.map(|job| job["job_id"].as_str().unwrap()).collect();
+    listed.reverse();
+    assert!(children.len() == 2 && children == listed, "{facts}");
+    // It would take the acceptance of a child for the answer to a submit.
+    let accepted = texts(&facts["accepted"]);
+    assert!(accepted.len() == 2 && accepted.iter().all(|job| !children.contains(job)), "{facts}");
+    let ended = texts(&facts["ended"]);
+    assert!(children.iter().all(|child| ended.contains(child)), "{facts}");
+    let seen = numbers(&facts["numbers"]);
+    assert!(seen.iter().copied().eq(1..=seen.len() as u64), "{facts}");
 }
 
 async fn idempotent_retry(python: &Python, way: Way) {
