@@ -158,6 +158,11 @@ impl Amount {
         }
     }
 
+    /// The nearest amount that a lease can name.
+    pub(super) fn to_grantable(self) -> Self {
+        Self(self.0.clamp(0, LIMIT - 1))
+    }
+
     /// Whether it is above zero.
     #[must_use]
     pub const fn is_positive(self) -> bool {

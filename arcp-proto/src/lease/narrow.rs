@@ -1,13 +1,14 @@
 //! What a deployment may make of a lease that is asked for: less, never more (protocol §3.1).
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
 use super::budget::{Amount, Currency};
 use super::grant::{Capability, Pattern};
 use super::text::Refusal;
-use super::{Budgeted, Grant, Lease, Policy};
+use super::{Budgeted, Grant, Lease, MAX_PATTERNS, Policy};
 use crate::time::UnixTime;
 
 impl Lease {
@@ -28,14 +29,20 @@ impl Lease {
     /// judged when the lease is granted.
     ///
     /// # Errors
-    /// The first pattern that is none.
+    /// The first pattern that is none, or more than 64 of them.
     pub fn replace<'a>(
         &mut self,
         capability: &Capability,
         patterns: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), Refusal> {
-        let patterns =
-            patterns.into_iter().map(|text| Pattern::parse(capability, text)).collect::<Result<_, _>>()?;
+        let patterns = patterns
+            .into_iter()
+            .take(MAX_PATTERNS + 1)
+            .map(|text| Pattern::parse(capability, text))
+            .collect::<Result<Box<[_]>, _>>()?;
+        if patterns.len() > MAX_PATTERNS {
+            return Err(Refusal::new("a namespace has at most 64 patterns"));
+        }
         match self.grants.iter_mut().find(|grant| grant.capability == *capability) {
             Some(grant) => grant.patterns = patterns,
             None => self.grants.push(Grant { capability: capability.clone(), patterns }),
@@ -43,8 +50,10 @@ impl Lease {
         Ok(())
     }
 
-    /// Limits what may be spent of a currency. An amount that is lower already stays.
+    /// Limits what may be spent of a currency. An amount that is lower already stays. `most` counts as the nearest amount
+    /// that a lease can name: at least 0, below 10¹⁸.
     pub fn limit_budget(&mut self, currency: &Currency, most: Amount) {
+        let most = most.to_grantable();
         match self.budget.iter_mut().find(|budgeted| budgeted.currency == *currency) {
             Some(budgeted) if budgeted.amount <= most => {}
             Some(budgeted) => {
@@ -148,6 +157,21 @@ mod tests {
         assert!(!wider(&|lease| lease.grants.retain(|grant| grant.capability != Capability::ModelUse)));
         assert!(!wider(&|lease| lease.budget[0].amount = Amount::parse("6").unwrap()));
         assert!(asked().replace(&Capability::FsRead, ["relative"]).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_lease_can_be_stored() {
+        let mut less = asked();
+        for (currency, units) in [("USD", -1), ("EUR", i128::MIN), ("GBP", i128::MAX)] {
+            less.limit_budget(&Currency::parse(currency).unwrap(), Amount::from_units(units));
+        }
+        let texts: Vec<_> = less.budget.iter().map(|budgeted| &*budgeted.text).collect();
+        assert_eq!(texts, ["USD:0", "EUR:0", "GBP:999999999999999999.999999999"]);
+        let names: Vec<_> = (0..65).map(|number| format!("t{number}")).collect();
+        let names: Vec<_> = names.iter().map(|name| &**name).collect();
+        assert!(less.replace(&Capability::ToolCall, names.iter().copied()).is_err());
+        less.replace(&Capability::ToolCall, names[..64].iter().copied()).unwrap();
+        assert_eq!(Lease::restore(&less.to_json(), less.expires_at, |_| false), Ok(less));
     }
 
     #[test]

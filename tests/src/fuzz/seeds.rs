@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::lease_seeds;
 use super::payloads::TYPES;
 
 const ENVELOPES: &str = include_str!("../../vectors/envelopes.jsonl");
@@ -29,6 +30,12 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             "9999-12-31T23:59:59.999-23:59",
         ]),
         "agent_ref" => texts(&["mailer", "code-refactor@1.0.0+b7", "a@", "@1", "a@1@2", "7.z_-"]),
+        "lease_match" => lease_seeds::matches(HOSTILE),
+        "lease_subset" => lease_seeds::subsets(HOSTILE),
+        "lease_path" => lease_seeds::targets(HOSTILE, "fs."),
+        "lease_url" => lease_seeds::targets(HOSTILE, "net."),
+        "amount" => lease_seeds::amounts(HOSTILE),
+        "lease" => lease_seeds::leases(ENVELOPES, HOSTILE),
         "runtime_frames" => conversations("c2r", "runtime", b""),
         "client_frames" => conversations("r2c", "client", b"\x00"),
         _ => Vec::new(),

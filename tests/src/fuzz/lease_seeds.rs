@@ -1,0 +1,107 @@
+//! Inputs to begin with for the targets of leases, made of the published vectors.
+
+use serde_json::Value;
+
+use super::lease_text::capability;
+
+type Seeds = Vec<(String, Vec<u8>)>;
+
+/// Choices that make targets and narrower patterns.
+const CHOICES: &[u8] = b"\x00\x01\x03\x05\x02\x06\x04\x01\x01\x00\x07";
+
+/// Each operation with each pattern of its lease, and each pattern with a target made of it.
+pub(super) fn matches(vectors: &str) -> Seeds {
+    let operations = at(vectors, "lease").flat_map(|(name, input)| {
+        let (operation, target) = (text(&input["op"]), text(&input["target"]));
+        let patterns = input["lease"][operation.as_str()].as_array().cloned().unwrap_or_default();
+        let target = target.replace('\n', "\t");
+        let of = move |(index, pattern): (usize, Value)| {
+            Some((format!("{name}-{index}"), lines(&operation, &text(&pattern), &target)?))
+        };
+        patterns.into_iter().enumerate().filter_map(of)
+    });
+    let patterns = at(vectors, "pattern").filter_map(|(name, input)| {
+        Some((name, lines(&text(&input["namespace"]), &text(&input["pattern"]), "")?))
+    });
+    operations.chain(patterns).collect()
+}
+
+/// Each pattern of a child with each of its parent's.
+pub(super) fn subsets(vectors: &str) -> Seeds {
+    let pairs = at(vectors, "subset").flat_map(|(name, input)| {
+        let namespace = text(&input["namespace"]);
+        let all = |name: &str| input[name].as_array().cloned().unwrap_or_default();
+        let (parents, children) = (all("parent"), all("child"));
+        let pairs = parents.iter().flat_map(|parent| children.iter().map(move |child| (parent, child)));
+        let seeds = pairs.enumerate().filter_map(|(index, (parent, child))| {
+            Some((format!("{name}-{index}"), lines(&namespace, &text(parent), &text(child))?))
+        });
+        seeds.collect::<Seeds>()
+    });
+    pairs.collect()
+}
+
+/// The targets of operations whose name begins so.
+pub(super) fn targets(vectors: &str, begin: &str) -> Seeds {
+    at(vectors, "lease")
+        .filter(|(_, input)| text(&input["op"]).starts_with(begin))
+        .map(|(name, input)| (name, text(&input["target"]).into_bytes()))
+        .collect()
+}
+
+/// Amounts, budgets and costs.
+pub(super) fn amounts(vectors: &str) -> Seeds {
+    let budgets = at(vectors, "amount").flat_map(|(name, input)| {
+        let budget = text(&input["amount"]);
+        let amount = budget.split_once(':').map_or("", |(_, amount)| amount).to_owned();
+        [(name.clone(), budget.into_bytes()), (format!("{name}-alone"), amount.into_bytes())]
+    });
+    let costs = at(vectors, "charge").filter_map(|(name, _)| {
+        let line = vectors.lines().find(|line| line.contains(&format!("\"{name}\"")))?;
+        let input: Value = serde_json::from_str(line).ok()?;
+        let cost = input["input"].as_str()?.split_once("\"value\":")?.1;
+        Some((name, cost.trim_end_matches('}').trim().as_bytes().to_vec()))
+    });
+    budgets.chain(costs).collect()
+}
+
+/// What submits ask for, what is decided on, and decisions.
+pub(super) fn leases(envelopes: &str, vectors: &str) -> Seeds {
+    let submits = envelopes.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let payload = &line["envelope"]["payload"];
+        let request = payload["lease_request"].as_object()?;
+        let constraints = &payload["lease_constraints"];
+        Some((text(&line["name"]), format!("\0{}\n{constraints}", Value::from(request.clone())).into_bytes()))
+    });
+    let others = at(vectors, "lease").map(|(name, input)| {
+        (name, format!("\0{}\n{{\"expires_at\":\"2026-09-01T00:00:00Z\"}}", input["lease"]).into_bytes())
+    });
+    let made = (0..24_u8).map(|seed| {
+        let decisions = (0..160_u8).map(|at| at.wrapping_mul(seed.wrapping_mul(14) | 3) ^ (at >> 2) ^ seed);
+        (format!("decisions-{seed}"), std::iter::once(1).chain(decisions).collect())
+    });
+    submits.chain(others).chain(made).collect()
+}
+
+/// Names and inputs of the vectors that this rule judges.
+fn at<'a>(vectors: &'a str, place: &'a str) -> impl Iterator<Item = (String, Value)> + 'a {
+    vectors.lines().filter_map(move |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let input = serde_json::from_str(line["input"].as_str()?).ok()?;
+        (line["at"] == place).then(|| (text(&line["name"]), input))
+    })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A namespace and two lines of its texts, and choices.
+fn lines(namespace: &str, one: &str, other: &str) -> Option<Vec<u8>> {
+    let kind = (0..7).find(|kind| {
+        let known = capability(*kind);
+        known.as_str() == namespace || (*kind == 6 && namespace.starts_with("x-vendor."))
+    })?;
+    Some([&[kind], one.as_bytes(), b"\n", other.as_bytes(), b"\n", CHOICES].concat())
+}
