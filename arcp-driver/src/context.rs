@@ -21,6 +21,7 @@ use arcp_proto::lease::{Amount, Currency, Lease, parse_budget};
 use arcp_proto::runtime::{AgentInput, StartJob, StopReason};
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::RawJson;
+use arcp_proto::wire::credential::Credential;
 use arcp_proto::wire::emission::ToolError;
 use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
 use futures_channel::oneshot;
@@ -78,7 +79,7 @@ impl JobContext {
     /// What the agent is given, and its input.
     pub(crate) fn new(start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> (Self, RawJson) {
         let StartJob {
-            credentials: _,
+            credentials,
             job: _,
             key,
             agent,
@@ -90,6 +91,7 @@ impl JobContext {
             parent,
             frame_limit,
         } = start;
+        control.give(credentials);
         let job = Inner {
             key,
             agent,
@@ -135,6 +137,14 @@ impl JobContext {
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.job.lease
+    }
+
+    /// The credentials that were issued for this job, for the calls it makes under its lease (protocol §5.9). Present each to
+    /// its endpoint and to nobody else. They may be rotated: ask for them when they are needed instead of keeping them.
+    /// Empty if the runtime has no provisioner, or that made none.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<Arc<Credential>> {
+        self.job.control.credentials()
     }
 
     /// The job that delegated this one, if one did.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use arcp_proto::client::GrantedLease;
 use arcp_proto::id::JobId;
 use arcp_proto::wire::RawJson;
+use arcp_proto::wire::credential::Credential;
 use arcp_proto::wire::job::{Accepted, Subscribed};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
@@ -45,7 +46,7 @@ impl Job {
         self.follow.id()
     }
 
-    /// What the runtime said when it accepted the job.
+    /// What the runtime said when it accepted the job, but for its [credentials](Job::credentials).
     #[must_use]
     pub const fn accepted(&self) -> &Accepted {
         &self.accepted
@@ -55,6 +56,14 @@ impl Job {
     #[must_use]
     pub const fn lease(&self) -> &GrantedLease {
         &self.lease
+    }
+
+    /// The credentials the runtime has issued for the job and told this client, with rotations taken in as they arrive
+    /// (protocol §5.9). Present each to its endpoint and to nobody else. Empty once the job has ended, over a connection
+    /// that others could read, and where the runtime issues none.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<Credential> {
+        self.follow.credentials()
     }
 
     /// The next event; `None` once the job, or the session, is over.
@@ -145,7 +154,7 @@ impl Watch {
         self.follow.id()
     }
 
-    /// What the runtime said of the job when it was subscribed to.
+    /// What the runtime said of the job when it was subscribed to, but for its [credentials](Watch::credentials).
     #[must_use]
     pub const fn subscribed(&self) -> &Subscribed {
         &self.subscribed
@@ -155,6 +164,12 @@ impl Watch {
     #[must_use]
     pub const fn lease(&self) -> &GrantedLease {
         &self.lease
+    }
+
+    /// The credentials of the job, as [`Job::credentials`], if it was submitted by this client's principal.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<Credential> {
+        self.follow.credentials()
     }
 
     /// The next event, as [`Job::next`].

@@ -120,17 +120,19 @@ pub use arcp_proto::chunk::ResultFault;
 pub use arcp_proto::client::{ClosedReason, Connected, GrantedLease, RequestError};
 pub use arcp_proto::config::{ClientConfig, Limits, RuntimeConfig};
 pub use arcp_proto::error::{ApiMisuse, ErrorCode};
-pub use arcp_proto::id::{JobId, JobKey, SessionId};
+pub use arcp_proto::id::{CredentialKey, JobId, JobKey, SessionId};
 pub use arcp_proto::lease::{Amount, Canonical, Capability, Currency, Denial, Lease, LeaseRequest};
 pub use arcp_proto::observe::{ObservePolicy, ObservedJob, Sight, Visibility};
 pub use arcp_proto::runtime::{
-    Access, Credentials, Decision, LeaseDecision, LeaseQuestion, RuntimeEvent, StopReason, Verdict,
+    Access, Credentials, Decision, IssueRequest, Issued, IssuedCredential, LeaseDecision, LeaseQuestion,
+    Revocation, Revoked, RuntimeEvent, StopReason, Verdict,
 };
 pub use arcp_proto::secret::Secret;
 pub use arcp_proto::time::{Instant, Now, UnixTime};
 pub use arcp_proto::trace::TraceId;
 pub use arcp_proto::wire::RawJson;
 pub use arcp_proto::wire::body::EventBody;
+pub use arcp_proto::wire::credential::{Credential, CredentialConstraints, CredentialScheme};
 pub use arcp_proto::wire::emission::ToolError;
 pub use arcp_proto::wire::event::{Emission, EventKind, LogLevel};
 pub use arcp_proto::wire::job::{Accepted, Cancelled, FinalStatus, Subscribed};
@@ -149,8 +151,8 @@ pub use context::{
 pub use entropy::{NoEntropy, OsEntropy};
 pub use job::{Job, JobError, JobEvent, JobOutput, Watch};
 pub use runtime::{
-    BuildError, Endpoint, EndpointError, LeasePolicy, Runtime, RuntimeBuilder, RuntimeHandle, ShutDown, Task,
-    Tasks, Verifier,
+    BuildError, Endpoint, EndpointError, LeasePolicy, Provisioner, Runtime, RuntimeBuilder, RuntimeHandle,
+    ShutDown, Task, Tasks, Verifier,
 };
 pub use store::{MemoryStore, Store};
 pub use timer::{SystemClock, Timer};
@@ -202,6 +204,7 @@ mod tests {
         is_send(|| client.agents());
         is_send(|| client.close());
         is_send(|| runtime.shut_down());
+        is_send(|| runtime.rotate(context.job_id()));
         is_send(|| runtime.accept(memory::pair().1, TransportKind::Memory));
         is_send(|| context.emit(Emission::thought("?").unwrap()));
         is_send(|| context.info("?").into_future());

@@ -8,6 +8,7 @@ mod jobs;
 mod leases;
 mod observer;
 mod policy;
+mod provisioner;
 mod said;
 mod task;
 mod turn;
@@ -20,8 +21,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use arcp_proto::runtime::{AuthId, ConnectionId, DecisionId, JobHandle, LeaseDecision, Verdict};
+use arcp_proto::error::ApiMisuse;
+use arcp_proto::id::JobKey;
+use arcp_proto::runtime::{
+    AuthId, ConnectionId, DecisionId, IssueId, Issued, JobHandle, LeaseDecision, RevocationId, Revoked,
+    Verdict,
+};
 use arcp_proto::wire::peer::TransportKind;
+
+use futures_channel::oneshot;
 
 use crate::queue::{Inbox, lock};
 use crate::transport::Transport;
@@ -29,6 +37,7 @@ use crate::transport::Transport;
 pub use builder::{BuildError, Runtime, RuntimeBuilder};
 pub use endpoint::{Endpoint, EndpointError};
 pub use leases::LeasePolicy;
+pub use provisioner::Provisioner;
 pub use task::{Task, Tasks};
 pub use verifier::Verifier;
 
@@ -45,6 +54,12 @@ enum Signal {
     Verdict(AuthId, Verdict),
     /// A policy has decided on a lease.
     Decision(DecisionId, LeaseDecision),
+    /// A provisioner has answered.
+    Issued(IssueId, Issued),
+    /// The same for a revocation.
+    Revoked(RevocationId, Revoked),
+    /// Somebody wants another credential for a job.
+    Rotate(JobKey, oneshot::Sender<Result<(), ApiMisuse>>),
     /// The rules of who sees what give other answers.
     PolicyChanged,
     /// Somebody asked for the end.
@@ -126,7 +141,18 @@ impl RuntimeHandle {
         kind: TransportKind,
         address: IpAddr,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        self.serve(transport, kind, Some(address))
+        self.serve(transport, kind, Some(address), false)
+    }
+
+    /// The same for a connection that nobody in between can read, because it is encrypted. Only over such connections, those
+    /// from this machine and those without an address are clients given credentials (protocol §2.3).
+    pub fn accept_secured<T: Transport + 'static>(
+        &self,
+        transport: T,
+        kind: TransportKind,
+        address: IpAddr,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        self.serve(transport, kind, Some(address), true)
     }
 
     /// Serves a connection. The future is its I/O task: it reads, writes, encodes and flushes until either side closes,
@@ -136,7 +162,7 @@ impl RuntimeHandle {
         transport: T,
         kind: TransportKind,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        self.serve(transport, kind, None)
+        self.serve(transport, kind, None, false)
     }
 
     fn serve<T: Transport>(
@@ -144,8 +170,9 @@ impl RuntimeHandle {
         transport: T,
         kind: TransportKind,
         address: Option<IpAddr>,
+        secured: bool,
     ) -> connection::ConnectionTask<T> {
-        let (accepted, task) = connection::connection(transport, kind, address);
+        let (accepted, task) = connection::connection(transport, kind, address, secured);
         self.hold.inbox.post(Signal::Accepted(Box::new(accepted)));
         task
     }
@@ -154,6 +181,19 @@ impl RuntimeHandle {
     /// Lists and new requests follow the rules anyway.
     pub fn policy_changed(&self) {
         self.hold.inbox.post(Signal::PolicyChanged);
+    }
+
+    /// Has the credential of a job replaced by a new one: its agent and its submitter are told once that is there, and the
+    /// old one is revoked. Await it to hear whether it is being done; the observer is told what came of it.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownHandle`] if there is no such job, [`ApiMisuse::JobEnded`] if it has ended, and what is missing
+    /// where jobs are given no credentials.
+    pub fn rotate(&self, job: JobKey) -> impl Future<Output = Result<(), ApiMisuse>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.hold.inbox.post(Signal::Rotate(job, answer));
+        // An endpoint that is gone has no jobs.
+        async move { answered.await.unwrap_or(Err(ApiMisuse::UnknownHandle)) }
     }
 
     /// Says goodbye to every client, closes their connections and ends the endpoint. Jobs that still run are dropped, and

@@ -257,11 +257,16 @@ impl<C: Connector, T: Timer> Driver<C, T> {
         }
     }
 
-    fn accepted(&mut self, now: Now, request: RequestId, job: JobId, accepted: Box<Accepted>) {
+    fn accepted(&mut self, now: Now, request: RequestId, job: JobId, mut accepted: Box<Accepted>) {
+        // They are kept where they are forgotten when the job ends.
+        let credentials = std::mem::take(&mut accepted.credentials);
         if let Some(reply) = self.submits.remove(&request) {
             let feed = self.jobs.follow(&job, Some(request));
+            self.jobs.give(&job, credentials);
             answer(reply, Ok(Job::new(Follow::new(self.link(), job, feed, false), accepted)));
-        } else if !self.jobs.restart(request, &job) {
+        } else if self.jobs.restart(request, &job) {
+            self.jobs.give(&job, credentials);
+        } else {
             self.core.abandon(now, &job);
         }
     }
@@ -282,8 +287,12 @@ impl<C: Connector, T: Timer> Driver<C, T> {
         }
     }
 
-    fn subscribed(&mut self, request: RequestId, job: JobId, subscribed: Box<Subscribed>) {
+    fn subscribed(&mut self, request: RequestId, job: JobId, mut subscribed: Box<Subscribed>) {
         let Some(Subscribing { feed, reply, .. }) = self.subscribes.remove(&request) else { return };
+        let credentials = std::mem::take(&mut subscribed.credentials);
+        if !credentials.is_empty() {
+            self.jobs.give(&job, credentials);
+        }
         let status = subscribed.current_status.as_deref().and_then(FinalStatus::parse);
         let was_over = status.filter(|_| !subscribed.replayed);
         answer(reply, Ok(Watch::new(self.link(), job.clone(), feed, subscribed)));

@@ -1,14 +1,15 @@
 //! The jobs a session follows, and who in the application listens to each.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use arcp_proto::client::{ClosedReason, RequestId};
+use arcp_proto::client::{ClosedReason, JobCredentials, RequestId};
 use arcp_proto::id::JobId;
+use arcp_proto::wire::credential::Credential;
 use arcp_proto::wire::event::EventPayload;
 use arcp_proto::wire::job::{Ended, FinalStatus};
 
-use crate::queue::{Receiver, Sender, bounded};
+use crate::queue::{Receiver, Sender, bounded, lock};
 
 /// One handle's part in a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +108,7 @@ struct Job {
     followers: Vec<Follower>,
     /// The submits they came from; none of those who subscribed.
     requests: Vec<RequestId>,
+    credentials: Known,
     has_fresh: bool,
 }
 
@@ -125,7 +127,11 @@ pub(super) struct Jobs {
 pub(crate) struct Feed {
     pub(crate) id: FollowerId,
     pub(crate) queue: Receiver<News>,
+    pub(crate) credentials: Known,
 }
+
+/// The credentials of a job, seen by the handles on it at any time.
+pub(crate) type Known = Arc<Mutex<JobCredentials>>;
 
 /// Nobody is left who follows a job.
 pub(super) enum Unfollowed {
@@ -143,11 +149,13 @@ impl Jobs {
         let job = self.jobs.entry(job.clone()).or_insert_with(|| Job {
             followers: Vec::new(),
             requests: Vec::new(),
+            credentials: Known::default(),
             has_fresh: false,
         });
+        let credentials = job.credentials.clone();
         job.requests.extend(request);
         job.followers.push(follower);
-        Feed { id, queue }
+        Feed { id, queue, credentials }
     }
 
     /// A job that came from this submit goes on as `new`. `false` if there is none.
@@ -178,8 +186,20 @@ impl Jobs {
         Some((id, unfollowed))
     }
 
+    /// The runtime has told the credentials of a job.
+    pub(super) fn give(&self, job: &JobId, credentials: Vec<Credential>) {
+        if let Some(job) = self.jobs.get(job) {
+            *lock(&job.credentials) = JobCredentials::new(credentials);
+        }
+    }
+
     /// An event for whoever follows the job. `false`, if nobody does.
     pub(super) fn event(&mut self, job: &JobId, number: Option<u64>, event: Option<EventPayload>) -> bool {
+        if let (Some(job), Some(event)) =
+            (self.jobs.get(job), event.as_ref().filter(|event| event.is_rotation()))
+        {
+            lock(&job.credentials).hear(event);
+        }
         self.tell_numbered(job, number, |credit| News::Event(credit, event))
     }
 
@@ -232,6 +252,7 @@ impl Jobs {
     /// Nothing more comes of a job.
     fn finish(&mut self, id: &JobId) {
         if let Some(mut job) = self.jobs.remove(id) {
+            lock(&job.credentials).forget();
             job.hand_out(&mut self.orphans);
         }
     }

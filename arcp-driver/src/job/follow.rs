@@ -8,11 +8,13 @@ use arcp_proto::chunk::Assembler;
 use arcp_proto::client::ClosedReason;
 use arcp_proto::id::JobId;
 use arcp_proto::wire::body::EventBody;
+use arcp_proto::wire::credential::Credential;
 use arcp_proto::wire::event::{EventKind, EventPayload};
 use arcp_proto::wire::job::{Ended, FinalStatus};
 
 use super::{JobError, JobEvent, JobOutput};
 use crate::client::{Command, Feed, Link, News, Taken};
+use crate::queue::lock;
 
 /// Events after which the driver is told that they were taken, at the latest.
 const REPORT: usize = 256;
@@ -55,6 +57,11 @@ impl Follow {
 
     pub(crate) const fn id(&self) -> &JobId {
         &self.id
+    }
+
+    /// The credentials that are good as far as is known.
+    pub(crate) fn credentials(&self) -> Vec<Credential> {
+        lock(&self.feed.credentials).as_slice().to_vec()
     }
 
     pub(crate) const fn link(&self) -> &Link {

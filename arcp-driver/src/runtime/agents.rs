@@ -56,8 +56,7 @@ impl<T: Timer> Loop<T> {
     pub(super) fn tell(&mut self, job: JobHandle, news: JobNews) {
         match news {
             JobNews::Delegated { token, answer } => self.jobs.delegated(job, token, answer),
-            // Agents of this driver are given no credentials yet.
-            JobNews::CredentialRotated { .. } => {}
+            JobNews::CredentialRotated { credential } => self.jobs.give(job, credential),
             JobNews::ChildEnded { child, end } => self.jobs.child_ended(job, child, end),
         }
     }

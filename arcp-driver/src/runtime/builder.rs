@@ -17,6 +17,7 @@ use super::endpoint::Endpoint;
 use super::leases::LeasePolicy;
 use super::observer::Observer;
 use super::policy::Rules;
+use super::provisioner::Provisioner;
 use super::task::tasks;
 use super::turn::Parts;
 use super::verifier::{Verification, Verifier};
@@ -34,6 +35,7 @@ pub struct Runtime {
     agents: HashMap<String, Agent>,
     verification: Verification,
     leases: Option<Arc<dyn LeasePolicy>>,
+    provisioner: Option<Arc<dyn Provisioner>>,
     store: Box<dyn Store>,
     entropy: Box<dyn Entropy + Send>,
     observer: Observer,
@@ -47,6 +49,7 @@ impl Runtime {
             agents: HashMap::new(),
             verification: Verification::default(),
             leases: None,
+            provisioner: None,
             store: Box::new(MemoryStore::new()),
             entropy: None,
             observer: Observer::default(),
@@ -67,9 +70,21 @@ impl Runtime {
         let end = Arc::new(End::default());
         let (task_sender, tasks) = tasks();
         let handle = RuntimeHandle::new(inbox.clone(), end.clone());
-        let Self { config, agents, verification, leases, store, entropy, observer } = self;
+        let Self { mut config, agents, verification, leases, provisioner, store, entropy, observer } = self;
+        config.provisions = provisioner.is_some();
+        config.durable = store.is_durable();
         let recovery = Recovery::new(config, entropy, timer.now());
-        let parts = Parts { store, timer, agents, verification, leases, inbox, tasks: task_sender, observer };
+        let parts = Parts {
+            store,
+            timer,
+            agents,
+            verification,
+            leases,
+            provisioner,
+            inbox,
+            tasks: task_sender,
+            observer,
+        };
         (handle, Endpoint::new(recovery, parts, end), tasks)
     }
 }
@@ -90,6 +105,7 @@ pub struct RuntimeBuilder {
     agents: HashMap<String, Agent>,
     verification: Verification,
     leases: Option<Arc<dyn LeasePolicy>>,
+    provisioner: Option<Arc<dyn Provisioner>>,
     store: Box<dyn Store>,
     entropy: Option<Box<dyn Entropy + Send>>,
     observer: Observer,
@@ -164,6 +180,14 @@ impl RuntimeBuilder {
         for (name, agent) in agents {
             self.add(name.as_ref(), agent);
         }
+        self
+    }
+
+    /// Has jobs given credentials that this provisioner makes, and revokes when the job ends. It is asked for every job, before
+    /// that is accepted. Without a store that is [durable](Store::is_durable) nobody could say after a crash what must be
+    /// revoked, so nothing is asked for and nothing offered to clients then (D-52).
+    pub fn provisioner(mut self, provisioner: impl Provisioner) -> Self {
+        self.provisioner = Some(Arc::new(provisioner));
         self
     }
 
@@ -262,6 +286,7 @@ impl RuntimeBuilder {
             agents: self.agents,
             verification: self.verification,
             leases: self.leases,
+            provisioner: self.provisioner,
             store: self.store,
             entropy,
             observer: self.observer,

@@ -39,6 +39,8 @@ pub(super) enum ToPeer {
 pub(crate) struct Accepted {
     pub(super) kind: TransportKind,
     pub(super) address: Option<IpAddr>,
+    /// Nobody in between can read it.
+    pub(super) secured: bool,
     pub(super) inbound: Receiver<Incoming>,
     pub(super) outbound: Sender<ToPeer>,
 }
@@ -94,6 +96,7 @@ pub(super) fn connection<T: Transport>(
     transport: T,
     kind: TransportKind,
     address: Option<IpAddr>,
+    secured: bool,
 ) -> (Accepted, ConnectionTask<T>) {
     let (to_endpoint, inbound) = bounded(QUEUED_BYTES);
     let (outbound, from_endpoint) = bounded(QUEUED_BYTES);
@@ -106,7 +109,7 @@ pub(super) fn connection<T: Transport>(
         unflushed: false,
         closing: false,
     };
-    (Accepted { kind, address, inbound, outbound }, task)
+    (Accepted { kind, address, secured, inbound, outbound }, task)
 }
 
 /// The I/O task of one connection.

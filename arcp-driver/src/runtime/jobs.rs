@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use arcp_proto::error::{ApiMisuse, WireError};
 use arcp_proto::runtime::{Child, ChildEnd, JobHandle, StartJob, StopReason};
+use arcp_proto::wire::credential::Credential;
 use futures_channel::oneshot;
 
 use super::said::{Delegated, Said, Undelegated};
@@ -70,6 +71,13 @@ impl Jobs {
     pub(super) fn stop(&self, handle: JobHandle, reason: StopReason) {
         if let Some(job) = self.running.get(&handle) {
             job.control.stop(reason);
+        }
+    }
+
+    /// Its agent has another credential.
+    pub(super) fn give(&self, handle: JobHandle, credential: Arc<Credential>) {
+        if let Some(job) = self.running.get(&handle) {
+            job.control.give(vec![credential]);
         }
     }
 

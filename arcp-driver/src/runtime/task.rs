@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use arcp_proto::error::ErrorCode;
 use arcp_proto::runtime::{AgentEnd, AgentFailure, AgentInput, StartJob, StopReason};
+use arcp_proto::wire::credential::Credential;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures_core::Stream;
 
@@ -85,6 +86,8 @@ pub(crate) struct Control {
 #[derive(Default)]
 struct ControlState {
     reason: Option<StopReason>,
+    /// The job's credentials, until it ends.
+    credentials: Vec<Arc<Credential>>,
     waiting: Vec<Waker>,
     task: Option<Waker>,
 }
@@ -103,10 +106,22 @@ impl Control {
     /// Has the task drop the agent.
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::Release);
-        let task = lock(&self.state).task.take();
+        let mut state = lock(&self.state);
+        state.credentials.clear();
+        let task = state.task.take();
+        drop(state);
         if let Some(waker) = task {
             waker.wake();
         }
+    }
+
+    /// Gives the agent these credentials in place of those it has.
+    pub(crate) fn give(&self, credentials: Vec<Arc<Credential>>) {
+        lock(&self.state).credentials = credentials;
+    }
+
+    pub(crate) fn credentials(&self) -> Vec<Arc<Credential>> {
+        lock(&self.state).credentials.clone()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arcp_proto::error::ApiMisuse;
 use arcp_proto::runtime::{
-    AuthId, ConnectionId, Credentials, DecisionId, Issued, LeaseDecision, LeaseQuestion, Output, Revoked,
-    RuntimeEndpoint, Verdict,
+    AuthId, ConnectionId, Credentials, DecisionId, LeaseDecision, LeaseQuestion, Output, RuntimeEndpoint,
+    Verdict,
 };
 use arcp_proto::time::{Instant, Now};
 use futures_channel::mpsc::UnboundedSender;
@@ -16,6 +17,7 @@ use super::connection::{Accepted, BATCH, Connection, ToPeer, weight};
 use super::jobs::Jobs;
 use super::leases::LeasePolicy;
 use super::observer::Observer;
+use super::provisioner::Provisioner;
 use super::task::{Task, caught};
 use super::verifier::{Judgement, Verification};
 use super::{Signal, Source};
@@ -42,6 +44,7 @@ pub(super) struct Loop<T> {
     pub(super) agents: HashMap<String, Agent>,
     verification: Verification,
     leases: Option<Arc<dyn LeasePolicy>>,
+    pub(super) provisioner: Option<Arc<dyn Provisioner>>,
     pub(super) inbox: Arc<Inbox<Signal>>,
     signals: Vec<Signal>,
     pub(super) tasks: UnboundedSender<Task>,
@@ -92,6 +95,7 @@ pub(super) struct Parts<T> {
     pub(super) agents: HashMap<String, Agent>,
     pub(super) verification: Verification,
     pub(super) leases: Option<Arc<dyn LeasePolicy>>,
+    pub(super) provisioner: Option<Arc<dyn Provisioner>>,
     pub(super) inbox: Arc<Inbox<Signal>>,
     pub(super) tasks: UnboundedSender<Task>,
     pub(super) observer: Observer,
@@ -99,7 +103,7 @@ pub(super) struct Parts<T> {
 
 impl<T: Timer> Loop<T> {
     pub(super) fn new(core: Box<RuntimeEndpoint>, parts: Parts<T>) -> Self {
-        let Parts { store, timer, agents, verification, leases, inbox, tasks, observer } = parts;
+        let Parts { store, timer, agents, verification, leases, provisioner, inbox, tasks, observer } = parts;
         Self {
             core,
             store,
@@ -107,6 +111,7 @@ impl<T: Timer> Loop<T> {
             agents,
             verification,
             leases,
+            provisioner,
             inbox,
             signals: Vec::new(),
             tasks,
@@ -213,11 +218,8 @@ impl<T: Timer> Loop<T> {
                     None => self.unanswered += 1,
                 },
                 Output::Decide { id, question } => self.decide(now, id, *question),
-                Output::IssueCredential { id, .. } => {
-                    // This driver has nobody to make one, and says so to the core.
-                    let _ = self.core.handle_credentials(now, id, Issued::Failed);
-                }
-                Output::RevokeCredential { id, .. } => self.core.handle_revoked(now, id, Revoked::Retry),
+                Output::IssueCredential { id, request } => self.issue(now, id, *request),
+                Output::RevokeCredential { id, revocation } => self.revoke(now, id, *revocation),
                 Output::TellJob { job, news } => self.tell(job, news),
                 Output::StartJob(start) => self.start(now, *start),
                 Output::CancelJob { job, reason } => self.jobs.stop(job, reason),
@@ -398,6 +400,16 @@ impl<T: Timer> Loop<T> {
             Signal::Accepted(accepted) => self.accept(now, *accepted),
             Signal::Verdict(id, verdict) => self.core.handle_auth(now, id, verdict),
             Signal::Decision(id, decision) => self.decided(now, id, decision),
+            Signal::Issued(id, issued) => self.issued(now, id, issued),
+            Signal::Revoked(id, revoked) => self.core.handle_revoked(now, id, revoked),
+            Signal::Rotate(job, answer) => {
+                let rotated = match self.core.job(job) {
+                    Some(job) => self.core.rotate_credential(now, job),
+                    None => Err(ApiMisuse::UnknownHandle),
+                };
+                // Whoever asked need not wait for the answer.
+                let _ = answer.send(rotated);
+            }
             Signal::PolicyChanged => self.core.policy_changed(now),
             Signal::ShutDown => {
                 self.stopping = true;
@@ -412,6 +424,9 @@ impl<T: Timer> Loop<T> {
             Some(address) => self.core.handle_open_from(now, accepted.kind, address),
             None => self.core.handle_open(now, accepted.kind),
         };
+        if accepted.secured {
+            self.core.handle_secured(now, id);
+        }
         self.connections.insert(id, Connection::new(id, accepted, &self.inbox));
         self.to_hear.push_back(Source::Readable(id));
     }

@@ -1,6 +1,7 @@
 //! The client endpoint: one session with a runtime, kept through lost connections.
 
 mod commands;
+mod credentials;
 mod deliver;
 mod granted;
 mod jobs;
@@ -42,6 +43,7 @@ use crate::wire::peer::{PeerProfile, TransportKind};
 use crate::wire::session::Goodbye;
 use crate::wire::{Envelope, ScanLimits};
 
+pub use credentials::JobCredentials;
 pub use granted::GrantedLease;
 pub use list::ListQuery;
 pub use output::{ClientEvent, ClosedReason, Connected, Output, RequestError, RequestId, ResumeState};

@@ -128,7 +128,7 @@ impl RuntimeEndpoint {
                 }
             }
         };
-        self.conclude(issue, provision);
+        self.conclude(issue, provision, misuse.clone());
         misuse.map_or(Ok(()), Err)
     }
 
@@ -138,14 +138,18 @@ impl RuntimeEndpoint {
         let purpose = core::mem::replace(&mut issue.purpose, Purpose::Nobody);
         let (credential, job, lease) = (issue.credential, issue.job, Arc::clone(&issue.lease));
         if !matches!(purpose, Purpose::Nobody) {
-            self.conclude(Issue { credential, job, lease, budget: Vec::new(), purpose }, Provision::Failed);
+            self.conclude(
+                Issue { credential, job, lease, budget: Vec::new(), purpose },
+                Provision::Failed,
+                None,
+            );
         }
     }
 
-    fn conclude(&mut self, issue: Issue, provision: Provision) {
+    fn conclude(&mut self, issue: Issue, provision: Provision, misuse: Option<ApiMisuse>) {
         let key = issue.credential;
         if matches!(provision, Provision::Failed) && !matches!(issue.purpose, Purpose::Nobody) {
-            self.event(RuntimeEvent::CredentialFailed { credential: key, job: issue.job });
+            self.event(RuntimeEvent::CredentialFailed { credential: key, job: issue.job, misuse });
         }
         match issue.purpose {
             Purpose::Submit { submission, lease } => {

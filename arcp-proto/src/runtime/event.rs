@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::error::ErrorCode;
+use crate::error::{ApiMisuse, ErrorCode};
 use crate::id::{CredentialKey, JobKey, SessionKey};
 use crate::lease::Capability;
 use crate::runtime::ConnectionId;
@@ -104,6 +104,8 @@ pub enum RuntimeEvent {
         credential: CredentialKey,
         /// The job.
         job: JobKey,
+        /// What is wrong with the one that the provisioner made, if that is why. Never its value.
+        misuse: Option<ApiMisuse>,
     },
     /// A credential is not good any more.
     CredentialRevoked {

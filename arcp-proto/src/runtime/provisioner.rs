@@ -56,6 +56,20 @@ pub struct IssuedCredential {
     pub expires: Option<UnixTime>,
 }
 
+impl IssuedCredential {
+    /// A bearer token that is good at this endpoint, of which nothing more is known.
+    #[must_use]
+    pub fn bearer(value: impl Into<Secret>, endpoint: impl Into<String>) -> Self {
+        Self {
+            value: value.into(),
+            endpoint: endpoint.into(),
+            profile: None,
+            constraints: CredentialConstraints::default(),
+            expires: None,
+        }
+    }
+}
+
 /// A credential that must go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {

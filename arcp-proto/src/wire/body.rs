@@ -50,7 +50,9 @@ impl EventPayload {
         out.optional_u64("pos", self.pos).raw("body", self.body.as_str());
     }
 
-    fn is_rotation(&self) -> bool {
+    /// Whether it says that a credential was rotated (protocol §5.9): its body may hold a secret.
+    #[must_use]
+    pub fn is_rotation(&self) -> bool {
         self.kind == EventKind::Status
             && self.body.as_str().starts_with('{')
             && Fields::of(self.body.as_str()).advisory_string("phase").as_deref() == Some(ROTATION)
