@@ -123,7 +123,7 @@ impl Provisioner for Gateway {
 async fn tells(job: JobContext, rotations: u32) -> Result<(), AgentError> {
     let told = |job: &JobContext| {
         let credentials = job.credentials();
-        credentials.first().map_or("none".to_owned(), |given| given.id.clone())
+        credentials.first().map_or_else(|| "none".to_owned(), |given| given.id.clone())
     };
     for _ in 0..rotations {
         let first = told(&job);
