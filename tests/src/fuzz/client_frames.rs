@@ -5,6 +5,7 @@ use std::time::Duration;
 use arcp_proto::client::Subscription;
 use arcp_proto::feature::{Feature, Features};
 use arcp_proto::id::JobId;
+use arcp_proto::lease::LeaseRequest;
 use arcp_proto::wire::{Envelope, EventSeq, ScanLimits};
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ pub fn client_frames(data: &[u8]) {
         _ => Features::NONE,
     };
     let mut world = World { peer: Peer::new("tk", 7), features, sessions: 0, attached: 1 };
-    world.peer.submit("k-1");
+    world.peer.submit("k-1", LeaseRequest::default());
     world.peer.open();
     if kind % 8 < 4 {
         world.welcome(false);
@@ -138,7 +139,12 @@ impl World {
             (4, _) => peer.take(choices.below(256)),
             (5, _) => {
                 self.attached += 1;
-                peer.submit(&format!("k-{}", choices.below(4)));
+                // A key always names the same submit.
+                let (key, lease) = match choices.below(4) {
+                    3 => ("k-3", LeaseRequest::default().grant("tool.call", ["*"]).budget("USD:1")),
+                    number => (["k-0", "k-1", "k-2"][number], LeaseRequest::default()),
+                };
+                peer.submit(key, lease);
             }
             (6, _) => self.accept(),
             (7, Some(job)) => drop(peer.client.cancel(peer.now, &job, None)),

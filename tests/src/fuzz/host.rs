@@ -9,20 +9,22 @@ use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
 use arcp_proto::feature::{Feature, Features};
 use arcp_proto::id::CredentialKey;
+use arcp_proto::lease::Policy;
 use arcp_proto::runtime::rows::Tables;
 use arcp_proto::runtime::store::{Command, StoreDone, StoreId};
 use arcp_proto::runtime::{
-    AgentEnd, AgentInput, ConnectionId, Credentials, Issued, IssuedCredential, JobHandle, LeaseDecision,
-    Output, Revoked, RuntimeEndpoint, StartJob, Verdict,
+    AgentEnd, AgentInput, ConnectionId, CredentialState, Credentials, JobHandle, Output, Revoked,
+    RuntimeEndpoint, StartJob, Verdict,
 };
-use arcp_proto::secret::Secret;
 use arcp_proto::time::{Instant, Now, UnixTime};
-use arcp_proto::wire::credential::CredentialConstraints;
 use arcp_proto::wire::event::{Emission, LogLevel};
 use arcp_proto::wire::peer::TransportKind;
 use arcp_proto::wire::{Envelope, EventSeq, RawJson, ScanLimits};
 use bytes::Bytes;
 use serde_json::{Value, json};
+
+use super::agents::Question;
+use super::books::{Books, VALUE};
 
 /// Repeatable; public and secret bytes come from streams of their own.
 pub(super) struct Counting(pub(super) u64, pub(super) u64);
@@ -90,18 +92,25 @@ pub(super) struct Host {
     /// Tokens that are refused; any other is good and names its principal.
     pub(super) refused: Option<&'static str>,
     pub(super) is_halted: bool,
+    /// Whether what a deployment is asked waits until it is answered one by one.
+    pub(super) hesitates: bool,
+    pub(super) questions: VecDeque<Question>,
+    pub(super) policy: Policy,
+    pub(super) books: Books,
+    /// Children by their parents, and whether their end was told.
+    pub(super) children: BTreeMap<(JobHandle, JobHandle), bool>,
     /// Credentials whose revocation was refused once.
     revoked: BTreeSet<CredentialKey>,
     ready: Vec<ConnectionId>,
 }
 
 impl Host {
-    pub(super) fn new() -> Self {
-        let now = beginning();
-        Self::around(RuntimeEndpoint::new(config(), entropy(1), now), now, Tables::default())
+    pub(super) fn with(config: RuntimeConfig) -> Self {
+        let (now, policy) = (beginning(), config.lease_policy);
+        Self::around(RuntimeEndpoint::new(config, entropy(1), now), now, Tables::default(), policy)
     }
 
-    pub(super) fn around(runtime: RuntimeEndpoint, now: Now, store: Tables) -> Self {
+    pub(super) fn around(runtime: RuntimeEndpoint, now: Now, store: Tables, policy: Policy) -> Self {
         Self {
             runtime,
             now,
@@ -114,6 +123,11 @@ impl Host {
             started: Vec::new(),
             refused: None,
             is_halted: false,
+            hesitates: false,
+            questions: VecDeque::new(),
+            policy,
+            books: Books::new(policy),
+            children: BTreeMap::new(),
             revoked: BTreeSet::new(),
             ready: Vec::new(),
         }
@@ -152,6 +166,8 @@ impl Host {
                 .unwrap_or_else(|error| panic!("{error}: {text}"));
             let line = self.lines.entry(connection).or_default();
             assert!(!line.is_closed, "a frame after the close: {text}");
+            let may_show = ["job.accepted", "job.subscribed", "job.event"];
+            assert!(!text.contains(VALUE) || may_show.contains(&&*envelope.message_type), "{text}");
             if let EventSeq::Number(number) = envelope.event_seq {
                 assert!(line.last.is_none_or(|last| last + 1 == number), "after {:?}: {text}", line.last);
                 line.last = Some(number);
@@ -183,26 +199,24 @@ impl Host {
                 self.runtime.handle_store(self.now, id, done);
             }
             Output::Decide { id, question } => {
-                let granted =
-                    self.runtime.handle_decision(self.now, id, LeaseDecision::Grant(question.lease));
-                assert_eq!(granted, Ok(()), "what is asked for may be granted");
+                self.questions.push_back(Question::Decide(id, question));
+                if !self.hesitates {
+                    self.answer(0);
+                }
             }
             Output::IssueCredential { id, request } => {
+                let state = self.books.credential(request.credential);
+                assert!(self.forgets || state == Some(CredentialState::Intent), "{state:?}");
                 // Some jobs need none.
-                let issued = match request.credential.ulid().bits() % 8 {
-                    0 => Issued::Nothing,
-                    _ => Issued::Credential(Box::new(IssuedCredential {
-                        value: Secret::new(format!("value-of-{}", request.credential)),
-                        endpoint: "https://gateway.example/v1".into(),
-                        profile: None,
-                        constraints: CredentialConstraints::default(),
-                        expires: None,
-                    })),
-                };
-                let taken = self.runtime.handle_credentials(self.now, id, issued);
-                assert_eq!(taken, Ok(()), "the credential is a good one");
+                let how = if request.credential.ulid().bits().is_multiple_of(8) { 0 } else { 7 };
+                self.questions.push_back(Question::Issue(id, request));
+                if !self.hesitates {
+                    self.answer(how);
+                }
             }
             Output::RevokeCredential { id, revocation } => {
+                let state = self.books.credential(revocation.credential);
+                assert!(self.forgets || state == Some(CredentialState::RevokePending), "{state:?}");
                 let is_tried_again = revocation.credential.ulid().bits().is_multiple_of(2)
                     && self.revoked.insert(revocation.credential);
                 let revoked = if is_tried_again { Revoked::Retry } else { Revoked::Done };
@@ -210,8 +224,8 @@ impl Host {
             }
             Output::StartJob(start) => self.started.push(*start),
             Output::Halt => self.is_halted = true,
+            Output::TellJob { job, news } => self.told(job, &news),
             Output::Probe(_)
-            | Output::TellJob { .. }
             | Output::CancelJob { .. }
             | Output::KillJob(_)
             | Output::HoldJob(_)
@@ -225,7 +239,12 @@ impl Host {
             Command::Append(_) if self.forgets => StoreDone::Appended,
             Command::Trim(_) if self.forgets => StoreDone::Trimmed,
             Command::ReadJob { .. } | Command::ReadSession { .. } if self.forgets => StoreDone::Failed,
-            command => self.store.execute(command),
+            command => {
+                if let Command::Append(records) = &command {
+                    self.books.take(records);
+                }
+                self.store.execute(command)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::agents::GENEROUS;
 use super::lease_text::capability;
 
 type Seeds = Vec<(String, Vec<u8>)>;
@@ -82,6 +83,36 @@ pub(super) fn leases(envelopes: &str, vectors: &str) -> Seeds {
         (format!("decisions-{seed}"), std::iter::once(1).chain(decisions).collect())
     });
     submits.chain(others).chain(made).collect()
+}
+
+/// Submits with leases, the ways of their agents, and what a deployment says to each, in several deployments.
+pub(super) fn conversations() -> Seeds {
+    let submit = |id: u8, lease: &str, constraints: &str| {
+        let payload = format!(
+            r#"{{"agent":"a","input":{{}},"lease_request":{lease},"lease_constraints":{constraints},"idempotency_key":"l{id}"}}"#
+        );
+        format!(
+            r#"{{"arcp":"1.1","id":"s{id}","type":"job.submit","session_id":"$SESSION","payload":{payload}}}"#
+        )
+    };
+    let talk = |flags: u8| {
+        let mut input = vec![31, flags, b'\n'];
+        let leases =
+            [GENEROUS, r#"{"cost.budget":["USD:1"]}"#, r#"{"tool.call":["**"],"agent.delegate":["*"]}"#];
+        for (id, lease) in (0..).zip(leases) {
+            let end = if id == flags % 3 { r#"{"expires_at":"$SOON"}"# } else { "null" };
+            // The vectors' lines have no breaks inside.
+            input.extend(submit(id, &lease.replace('\n', " "), end).into_bytes());
+            input.push(b'\n');
+            for step in 0..24_u8 {
+                let acts = [18, step.wrapping_mul(5) ^ flags, step, step.wrapping_mul(29) ^ id, 1, step, 7];
+                input.extend(acts.map(|byte| if byte == b'\n' { 0 } else { byte }));
+                input.extend([b'\n', [19, 4, 20, 22, 13, 2][usize::from(step) % 6], step % 10 + 11, b'\n']);
+            }
+        }
+        (format!("leases-{flags}"), input)
+    };
+    (0..32).map(talk).collect()
 }
 
 /// Names and inputs of the vectors that this rule judges.

@@ -4,7 +4,9 @@
 //! Every function takes any bytes at all and panics where a promise is broken.
 
 mod agent_ref;
+mod agents;
 mod amount;
+mod books;
 mod choices;
 mod client_frames;
 mod digest;

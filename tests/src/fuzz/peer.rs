@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arcp_proto::client::{ClientEndpoint, ClientEvent, ClientState, Output, RequestId, Submission};
 use arcp_proto::config::ClientConfig;
+use arcp_proto::lease::LeaseRequest;
 use arcp_proto::time::Now;
 use arcp_proto::wire::peer::TransportKind;
 use arcp_proto::wire::{Envelope, RawJson, ScanLimits};
@@ -143,9 +144,9 @@ impl Peer {
         }
     }
 
-    pub(super) fn submit(&mut self, key: &str) {
+    pub(super) fn submit(&mut self, key: &str, lease: LeaseRequest) {
         let input = RawJson::empty_object();
-        let submission = Submission::new("a", input).idempotency_key(key);
+        let submission = Submission::new("a", input).idempotency_key(key).lease(lease);
         self.submits.extend(self.client.submit(self.now, submission));
         self.drain();
     }

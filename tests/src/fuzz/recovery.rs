@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use arcp_proto::feature::Features;
 use arcp_proto::id::{DelegationKey, JobKey, Ulid};
+use arcp_proto::lease::{Amount, Counter, Counters, Currency, Lease};
 use arcp_proto::replay::{Block, Retention};
 use arcp_proto::runtime::rows::{FollowerRow, JobRow, Row, SessionRow, Tables};
 use arcp_proto::runtime::store::{Command, Cost, CredentialRecord, ParentRecord, StoreDone};
-use arcp_proto::runtime::{CredentialState, Recovery, RecoveryError, Step, StopReason};
+use arcp_proto::runtime::{ConnectionId, CredentialState, Recovery, RecoveryError, Step, StopReason};
 use arcp_proto::secret::TokenHash;
 use arcp_proto::time::UnixTime;
+use arcp_proto::wire::RawJson;
 use serde_json::{Value, json};
 
+use super::agents::GENEROUS;
+use super::books::Books;
 use super::choices::Choices;
 use super::host::{Host, config, entropy};
 
@@ -48,7 +52,11 @@ pub fn recovery(data: &[u8]) {
             Step::Ready(runtime) => break *runtime,
         }
     };
-    let mut host = Host::around(runtime, host.1, store);
+    let policy = config().lease_policy;
+    let mut host = Host::around(runtime, host.1, store, policy);
+    if !is_damaged {
+        host.books = Books::of_rows(&rows, policy);
+    }
     // What is appended to damaged rows has no place among the others.
     host.forgets = is_damaged;
     host.settle();
@@ -71,6 +79,9 @@ pub fn recovery(data: &[u8]) {
             host.log(job, "x");
         }
     }
+    for back in 0..choices.below(8) {
+        host.act(back, &mut choices);
+    }
     for job in host.started.iter().map(|start| start.job).collect::<Vec<_>>() {
         host.finish(job);
     }
@@ -82,7 +93,9 @@ pub fn recovery(data: &[u8]) {
 fn world() -> &'static ((Tables, arcp_proto::time::Now), Vec<Value>) {
     static WORLD: OnceLock<((Tables, arcp_proto::time::Now), Vec<Value>)> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let mut host = Host::new();
+        let mut few = config();
+        few.limits.running_jobs = 6;
+        let mut host = Host::with(few);
         let mut tokens = Vec::new();
         let owner = host.greet("alpha", Features::SUPPORTED, None);
         for key in ["k", "l", "m", "n"] {
@@ -96,6 +109,7 @@ fn world() -> &'static ((Tables, arcp_proto::time::Now), Vec<Value>) {
             host.say(watcher, "job.subscribe", &json!({"job_id": key, "history": true}));
             host.log(*handle, "two");
         }
+        under_leases(&mut host, owner);
         host.finish(jobs[0].0);
         host.say(owner, "job.cancel", &json!({"job_id": jobs[1].1}));
         let gone = host.greet("beta", Features::SUPPORTED, None);
@@ -110,16 +124,46 @@ fn world() -> &'static ((Tables, arcp_proto::time::Now), Vec<Value>) {
     })
 }
 
+/// A tree of jobs that spend, one whose end is near, one that waits for a place.
+fn under_leases(host: &mut Host, owner: ConnectionId) {
+    let lease: Value = serde_json::from_str(GENEROUS).expect("a good text");
+    let end = host.now.unix.after(Duration::from_secs(30)).to_string();
+    let root = host.started.len();
+    for (key, constraints) in [("o", json!({})), ("p", json!({"expires_at": end})), ("q", json!({}))] {
+        let submit = json!({"agent": "a", "idempotency_key": key, "input": {}, "lease_request": lease,
+            "lease_constraints": constraints});
+        host.say(owner, "job.submit", &submit);
+    }
+    // Delegations and charges, of whichever job is the newest at the time.
+    let acts: [&[u8]; 6] = [
+        &[5, 2, 9, 1, 0, 0, 0],
+        &[3, 0, 0, 0],
+        &[5, 3, 9, 1, 0, 0, 0],
+        &[3, 1, 0, 0],
+        &[5, 4, 60, 0, 0, 0, 0],
+        &[3, 2, 0, 2],
+    ];
+    for (step, act) in acts.into_iter().enumerate() {
+        let back = host.started.len() - 1 - root;
+        host.act(if step < 4 { back } else { back.saturating_sub(2) }, &mut Choices::new(act));
+    }
+    assert!(root + 3 < host.started.len(), "children have started");
+}
+
 fn damage(rows: &mut Vec<Row>, choices: &mut Choices<'_>) {
     let at = choices.below(rows.len());
     let other = choices.below(rows.len());
+    let ancestor = match &rows[other] {
+        Row::Job(job) => Some(job.record.key),
+        Row::Session(_) | Row::Credential(_) => None,
+    };
     match choices.below(8) {
         0 => drop(rows.remove(at)),
         1 => rows.push(rows[at].clone()),
         2 => rows.swap(at, other),
         _ => match &mut rows[at] {
             Row::Session(row) => damage_session(row, choices),
-            Row::Job(row) => damage_job(row, choices),
+            Row::Job(row) => damage_job(row, ancestor, choices),
             Row::Credential(record) => damage_credential(record, choices),
         },
     }
@@ -168,9 +212,44 @@ fn damage_credential(record: &mut CredentialRecord, choices: &mut Choices<'_>) {
     }
 }
 
-fn damage_job(row: &mut JobRow, choices: &mut Choices<'_>) {
+fn damage_lease(row: &mut JobRow, choices: &mut Choices<'_>) {
+    let units = choices.pick(&[0, 1, -1, i128::MAX, i128::MIN, 10_i128.pow(27)]);
+    let amount = Amount::from_units(units);
+    let currency = Currency::parse(choices.pick(&["USD", "EUR", "credits"])).expect("a currency");
+    match choices.below(5) {
+        0 => row.counters = Counters::default(),
+        1 => {
+            let reported = Amount::from_units(choices.pick(&[0, i128::MAX, i128::MIN]));
+            row.counters.set(Counter { currency, initial: amount, remaining: amount, reported });
+        }
+        2 => {
+            let text =
+                RawJson::parse(choices.pick(&[GENEROUS, "{}", r#"{"cost.budget":["USD:1","EUR:0"]}"#]));
+            let shared = choices.below(2) == 0;
+            let lease = Lease::restore(&text.expect("a good text"), None, |_| shared).expect("a good lease");
+            row.record.lease = Arc::new(lease);
+        }
+        3 => {
+            let mut lease = Lease::clone(&row.record.lease);
+            lease.end_by(time(choices));
+            row.record.lease = Arc::new(lease);
+        }
+        _ => row.counters = row.record.lease.counters(),
+    }
+}
+
+fn damage_job(row: &mut JobRow, ancestor: Option<JobKey>, choices: &mut Choices<'_>) {
     let owner = row.record.owner;
-    match choices.below(13) {
+    match choices.below(16) {
+        13 | 14 => damage_lease(row, choices),
+        15 => {
+            let parent = row.record.parent.map(|parent| parent.job);
+            row.record.parent = ancestor.or(parent).map(|job| ParentRecord {
+                job,
+                delegation: DelegationKey::from_ulid(Ulid::default()),
+                depth: choices.byte(),
+            });
+        }
         0 => row.record.principal = Arc::from(choices.pick(&["", "beta", "newcomer"])),
         1 => row.owner = choices.pick(&[None, owner]),
         2 => row.positions = retention(choices),

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use arcp_proto::config::RuntimeConfig;
 use arcp_proto::error::ErrorCode;
 use arcp_proto::feature::{Feature, Features};
 use arcp_proto::runtime::store::{Command, StoreDone};
 use arcp_proto::runtime::{AgentEnd, AgentFailure, AgentInput, ConnectionId};
+use arcp_proto::time::UnixTime;
 use arcp_proto::wire::event::ChunkEmission;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::host::Host;
+use super::agents::GENEROUS;
+use super::choices::Choices;
+use super::host::{Host, config};
 
 const INNOCENT: &str = "innocent";
 
@@ -17,7 +21,7 @@ const INNOCENT: &str = "innocent";
 /// something else instead: cuts, resumes, agents, time, the store. Whatever it was, another principal's session still
 /// gets its next event, and a new one can be opened (WIR-1, WIR-4).
 pub fn runtime_frames(data: &[u8]) {
-    let mut host = Host::new();
+    let mut host = Host::with(deployment(data));
     let innocent = host.greet(INNOCENT, Features::SUPPORTED.without(Feature::Heartbeat), None);
     host.say(innocent, "job.submit", &json!({"agent": "a", "input": {}}));
     let job = host.started.first().expect("the job starts").job;
@@ -27,15 +31,19 @@ pub fn runtime_frames(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n').take(256) {
         match line.split_first() {
             None => {}
-            Some((operation @ 0..32, rest)) => attack.operate(*operation, rest.first().copied().unwrap_or(0)),
+            Some((operation @ 0..32, rest)) => attack.operate(*operation, &mut Choices::new(rest)),
             Some(_) => attack.send(line),
         }
     }
     let mut host = attack.host;
     host.stalled = None;
     host.is_slow = false;
+    host.hesitates = false;
     host.settle();
     while host.answer_one() {}
+    while !host.questions.is_empty() {
+        host.answer(0);
+    }
     host.pass(Duration::from_secs(2));
     assert!(!host.is_halted);
     let before = host.lines[&innocent].last;
@@ -44,6 +52,22 @@ pub fn runtime_frames(data: &[u8]) {
     assert!(!line.is_closed, "an innocent connection was closed: {:?}", line.received.last());
     assert_eq!(line.last, before.map(|last| last + 1), "an innocent session lost an event");
     host.serves("newcomer");
+}
+
+/// The runtime's configuration, which a first line of byte 31 and another one varies.
+fn deployment(data: &[u8]) -> RuntimeConfig {
+    let mut config = config();
+    let flags = data.strip_prefix(&[31]).and_then(|rest| rest.first()).copied().unwrap_or(0);
+    config.decides_leases = flags & 1 != 0;
+    config.fatal_budget = flags & 2 != 0;
+    config.lease_policy.unlisted_models = flags & 4 != 0;
+    config.provisions = flags & 8 == 0;
+    if flags & 16 != 0 {
+        config.limits.children = 2;
+        config.limits.delegation_depth = 2;
+        config.limits.jobs = 6;
+    }
+    config
 }
 
 struct Attack {
@@ -57,6 +81,8 @@ impl Attack {
     fn begin(mut host: Host) -> Self {
         let connection = host.greet("mallory", Features::SUPPORTED, None);
         host.say(connection, "job.submit", &json!({"agent": "a", "input": {}, "idempotency_key": "k"}));
+        let lease: Value = serde_json::from_str(GENEROUS).expect("a good text");
+        host.say(connection, "job.submit", &json!({"agent": "a", "input": {}, "lease_request": lease}));
         Self { host, connection, other: None }
     }
 
@@ -68,7 +94,9 @@ impl Attack {
         }
         let welcome = self.host.newest(self.connection, "session.welcome").unwrap_or_default();
         let mut jobs = self.host.started.iter().rev().map(|start| start.key.to_string());
+        let soon = self.host.now.unix.after(Duration::from_secs(20));
         let names = [
+            ("$SOON", soon.to_string()),
             ("$JOB", jobs.next().unwrap_or_default()),
             ("$OTHER", jobs.next_back().unwrap_or_default()),
             ("$SESSION", welcome["session_id"].as_str().unwrap_or_default().to_owned()),
@@ -78,8 +106,17 @@ impl Attack {
         self.host.send(self.connection, text.as_bytes());
     }
 
-    fn operate(&mut self, operation: u8, argument: u8) {
+    fn operate(&mut self, operation: u8, choices: &mut Choices<'_>) {
         let host = &mut self.host;
+        if operation == 18 {
+            // The innocent's job is the first.
+            let own = host.started.len() - 1;
+            if own > 0 {
+                host.act(choices.below(own.min(8)), choices);
+            }
+            return;
+        }
+        let argument = choices.byte();
         match operation {
             0 => self.replace(|host| host.open()),
             1 => self.resume(argument),
@@ -109,6 +146,18 @@ impl Attack {
                 .greet("mallory", Features::from_bits(u16::from(argument) << 3), None)
                 .clone_into(&mut self.connection),
             17 => host.runtime.handle_partial(host.now, self.connection, u64::from(argument) * 1_000),
+            19 => host.answer(argument),
+            20 => host.hesitates = !host.hesitates,
+            // The wall clock steps, by up to a quarter of an hour either way.
+            21 => {
+                let step = (i64::from(argument) - 128) * 7_000;
+                host.now.unix = UnixTime::from_millis(host.now.unix.as_millis() + step);
+            }
+            22 => {
+                if let Some(job) = host.started.iter().skip(1).map(|start| start.job).next_back() {
+                    let _ = host.runtime.rotate_credential(host.now, job);
+                }
+            }
             _ => {}
         }
         self.host.settle();

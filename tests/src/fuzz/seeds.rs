@@ -36,7 +36,11 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "lease_url" => lease_seeds::targets(HOSTILE, "net."),
         "amount" => lease_seeds::amounts(HOSTILE),
         "lease" => lease_seeds::leases(ENVELOPES, HOSTILE),
-        "runtime_frames" => conversations("c2r", "runtime", b""),
+        "runtime_frames" => {
+            let mut talks = conversations("c2r", "runtime", b"");
+            talks.extend(lease_seeds::conversations());
+            talks
+        }
         "client_frames" => conversations("r2c", "client", b"\x00"),
         _ => Vec::new(),
     };

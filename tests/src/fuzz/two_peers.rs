@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use arcp_proto::client::ClientState;
 use arcp_proto::id::JobId;
+use arcp_proto::lease::LeaseRequest;
 use arcp_proto::runtime::ConnectionId;
 
 use super::choices::Choices;
-use super::host::Host;
+use super::host::{Host, config};
 use super::peer::Peer;
 
 /// The first byte says whether the link only breaks, or also spoils, repeats, drops and cuts short what it carries; the
@@ -17,7 +18,11 @@ use super::peer::Peer;
 pub fn two_peers(data: &[u8]) {
     let mut choices = Choices::new(data);
     let only_breaks = choices.below(2) == 0;
-    let mut link = Link::new(Peer::new("alpha", 3), Host::new());
+    let mut deployment = config();
+    // A deployment that does not answer in time refuses a submit.
+    deployment.decides_leases = !only_breaks && choices.below(2) == 0;
+    deployment.fatal_budget = choices.below(4) == 0;
+    let mut link = Link::new(Peer::new("alpha", 3), Host::with(deployment));
     for _ in 0..512 {
         if choices.is_empty() {
             break;
@@ -37,10 +42,14 @@ pub fn two_peers(data: &[u8]) {
         link.is_whole();
     }
     let mut host = link.host;
+    host.hesitates = false;
+    while !host.questions.is_empty() {
+        host.answer(0);
+    }
     host.pass(Duration::from_secs(1));
     let mut fresh = Peer::new("beta", 5);
     fresh.now = host.now;
-    fresh.submit("fresh");
+    fresh.submit("fresh", LeaseRequest::default());
     let mut link = Link::new(fresh, host);
     link.settle();
     let job = link.host.started.last().expect("a fresh session's job starts").job;
@@ -49,6 +58,17 @@ pub fn two_peers(data: &[u8]) {
     link.settle();
     assert_eq!(link.peer.ended.values().sum::<u32>(), 1, "a fresh session's job ends");
     link.is_whole();
+}
+
+/// What a submit asks for; no end comes before the last job has ended.
+fn lease(choices: &mut Choices<'_>) -> LeaseRequest {
+    let spender = LeaseRequest::default().grant("agent.delegate", ["*"]).grant("tool.call", ["search.*"]);
+    match choices.below(4) {
+        0 => LeaseRequest::default(),
+        1 => LeaseRequest::default().budget("USD:1"),
+        2 => spender.budget("USD:5").budget("credits:100"),
+        _ => spender.expires_in(Duration::from_secs(86_400)),
+    }
 }
 
 struct Link {
@@ -65,19 +85,22 @@ impl Link {
     }
 
     fn step(&mut self, choices: &mut Choices<'_>, only_breaks: bool) {
-        let operation = choices.below(if only_breaks { 11 } else { 16 });
+        let operation = choices.below(if only_breaks { 11 } else { 18 });
         match operation {
             0..=2 => self.deliver_to_host(None),
             3 | 4 => self.deliver_to_peer(None),
             5 => self.connect(),
             6 => {
-                self.peer.submit(&format!("k-{}", self.submitted));
+                let lease = lease(choices);
+                self.peer.submit(&format!("k-{}", self.submitted), lease);
                 self.submitted += 1;
             }
             7 | 8 => {
                 let index = choices.below(8);
-                if let Some(job) = self.host.started.iter().rev().nth(index).map(|start| start.job) {
-                    if operation == 7 { self.host.log(job, "x") } else { self.host.finish(job) }
+                if operation == 7 {
+                    self.host.act(index, choices);
+                } else if let Some(job) = self.host.started.iter().rev().nth(index).map(|start| start.job) {
+                    if choices.below(2) == 0 { self.host.log(job, "x") } else { self.host.finish(job) }
                 }
             }
             // A hello that is late is refused, and with it the client: that is no break of the link.
@@ -93,6 +116,8 @@ impl Link {
             },
             11 | 12 => self.deliver_to_host(Some(choices)),
             13 | 14 => self.deliver_to_peer(Some(choices)),
+            15 => self.host.answer(choices.byte()),
+            16 => self.host.hesitates = !self.host.hesitates,
             _ => self.peer.client.reconnect_now(self.peer.now),
         }
         self.carry();
