@@ -184,7 +184,12 @@ impl<C: Connector, T: Timer> Driver<C, T> {
     fn subscribe(&mut self, now: Now, job: JobId, start: Subscription, reply: Reply<Watch>) {
         match self.core.subscribe(now, &job, start) {
             Ok(request) => {
-                let feed = self.jobs.follow(&job, None);
+                let feed = match start {
+                    Subscription::History => self.jobs.follow_from(&job, 0),
+                    Subscription::HistoryFromPos(pos) => self.jobs.follow_from(&job, pos),
+                    // What lies behind an origin number is the runtime's to say.
+                    _ => self.jobs.follow(&job, None),
+                };
                 self.subscribes.insert(request, Subscribing { job, feed, reply });
             }
             Err(misuse) => answer(reply, Err(misuse.into())),

@@ -109,6 +109,8 @@ struct Job {
     /// The submits they came from; none of those who subscribed.
     requests: Vec<RequestId>,
     credentials: Known,
+    /// The last position that followers were told.
+    pos: u64,
     has_fresh: bool,
 }
 
@@ -150,6 +152,7 @@ impl Jobs {
             followers: Vec::new(),
             requests: Vec::new(),
             credentials: Known::default(),
+            pos: 0,
             has_fresh: false,
         });
         let credentials = job.credentials.clone();
@@ -158,11 +161,24 @@ impl Jobs {
         Feed { id, queue, credentials }
     }
 
+    /// Adds a follower that asks for what lies behind this position. Of a job that is followed already nothing is replayed
+    /// (D-14): it is told what it misses.
+    pub(super) fn follow_from(&mut self, id: &JobId, pos: u64) -> Feed {
+        let last = self.jobs.get(id).map_or(0, |job| job.pos);
+        let feed = self.follow(id, None);
+        if pos < last
+            && let Some(follower) = self.jobs.get_mut(id).and_then(|job| job.followers.last_mut())
+        {
+            let _ = follower.queue.force(News::Missing { from: pos + 1, to: last });
+        }
+        feed
+    }
+
     /// A job that came from this submit goes on as `new`. `false` if there is none.
     pub(super) fn restart(&mut self, request: RequestId, new: &JobId) -> bool {
         let old = self.jobs.iter().find(|(_, job)| job.requests.contains(&request)).map(|(id, _)| id.clone());
         let Some(job) = old.and_then(|old| self.jobs.remove(&old)) else { return false };
-        let job = Job { has_fresh: false, ..job };
+        let job = Job { has_fresh: false, pos: 0, ..job };
         self.jobs.insert(new.clone(), job);
         self.tell(new, News::Restarted(new.clone()));
         true
@@ -199,6 +215,9 @@ impl Jobs {
             (self.jobs.get(job), event.as_ref().filter(|event| event.is_rotation()))
         {
             lock(&job.credentials).hear(event);
+        }
+        if let (Some(pos), Some(job)) = (event.as_ref().and_then(|event| event.pos), self.jobs.get_mut(job)) {
+            job.pos = pos;
         }
         self.tell_numbered(job, number, |credit| News::Event(credit, event))
     }
@@ -333,6 +352,27 @@ mod tests {
         assert_eq!(numbers(&jobs.hand_out()), [1]);
         assert!(matches!(jobs.unfollow(&job("a"), id), Some((_, Unfollowed::Subscribed))));
         assert!(!jobs.event(&job("a"), Some(2), None));
+    }
+
+    #[test]
+    fn who_comes_late_to_a_job_that_is_followed_is_told_what_it_misses() {
+        let event = |pos| {
+            let body = arcp_proto::wire::RawJson::empty_object();
+            Some(EventPayload { kind: arcp_proto::wire::event::EventKind::Log, ts: None, pos, body })
+        };
+        let mut jobs = Jobs::default();
+        let first = jobs.follow_from(&job("a"), 0);
+        for pos in 1..=4 {
+            assert!(jobs.event(&job("a"), Some(pos), event(Some(pos))));
+        }
+        let late = jobs.follow_from(&job("a"), 1);
+        let live = jobs.follow(&job("a"), None);
+        assert!(jobs.event(&job("a"), Some(5), event(Some(5))));
+        jobs.hand_out();
+        assert_eq!(hear(&first).len(), 5);
+        assert!(matches!(&hear(&late)[..], [News::Missing { from: 2, to: 4 }, News::Event(..)]));
+        assert!(matches!(&hear(&live)[..], [News::Event(..)]));
+        assert!(hear(&jobs.follow_from(&job("a"), 5)).is_empty());
     }
 
     #[test]

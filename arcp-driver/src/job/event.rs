@@ -115,10 +115,12 @@ pub enum JobError {
         /// The last missing number.
         to: u64,
     },
-    /// Events of this job are missing: the session was lost, and the runtime's history no longer reaches back so far.
+    /// Events of this job are missing that were asked for: the runtime's history no longer reaches back to where a
+    /// subscription was to begin, or to the last event before a session was lost. A subscription within a session that
+    /// hears of the job already gets nothing of its past, and is told so.
     #[error("the events at the positions {from} to {to} of the job are lost")]
     Missing {
-        /// The first missing position.
+        /// The first missing position; of a subscription that began behind an origin number, the lowest that it can be.
         from: u64,
         /// The last missing position.
         to: u64,

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use crate::client::ClientEndpoint;
 use crate::client::jobs::Subscribed;
+use crate::client::missing::Owed;
 use crate::client::output::{ClosedReason, Output, RequestId};
 use crate::client::requests::{Ask, Submission, Subscription};
 use crate::client::session::{Next, Phase};
@@ -78,7 +79,12 @@ impl ClientEndpoint {
         self.refuse_after_end()?;
         start.check()?;
         self.unsubscribes.remove(job);
+        let is_followed =
+            self.jobs.find(job.as_str()).is_some_and(|entry| !entry.abandoned && !entry.is_other());
         let entry = self.jobs.attach(job);
+        if !is_followed {
+            entry.owed = Owed::by(start);
+        }
         let fresh = Subscribed { start, seam: None, is_confirmed: false };
         entry.subscribed = Some(Subscribed { start, ..entry.subscribed.unwrap_or(fresh) });
         let ask = Ask::Subscribe { job: job.clone(), start, again: false, asks_rest: false };

@@ -77,7 +77,7 @@ impl ClientEndpoint {
         let takes = |feature| self.session.as_ref().is_some_and(|session| session.features.has(feature));
         let sees_all = takes(Feature::Progress) && takes(Feature::ResultChunk);
         let Some(job) = self.jobs.find_mut(&named) else { return false };
-        let jump = job.jump(pos).filter(|_| sees_all && !job.abandoned);
+        let jump = job.jump(pos, sees_all).filter(|_| !job.abandoned);
         // An end is handed on whatever position it claims: without it the application would wait for ever.
         let is_wanted = !job.abandoned && (job.is_new(pos) || ends);
         let (id, index) = (job.id.clone(), job.index);
@@ -260,10 +260,12 @@ impl ClientEndpoint {
             .answered_request(envelope)
             .or_else(|| self.guessed_request(envelope, &[Kind::Subscribe], &[Kind::Subscribe], named, None));
         let asked = request.and_then(|request| match self.requests.get(request)? {
-            Ask::Subscribe { job, again, asks_rest, .. } => Some((request, job.clone(), *again, *asks_rest)),
+            Ask::Subscribe { job, start, again, asks_rest } => {
+                Some((request, job.clone(), *start, *again, *asks_rest))
+            }
             Ask::Submit { .. } | Ask::Cancel { .. } | Ask::List(_) => None,
         });
-        let Some((request, job, again, asks_rest)) = asked else {
+        let Some((request, job, start, again, asks_rest)) = asked else {
             self.ignored += 1;
             return;
         };
@@ -274,12 +276,15 @@ impl ClientEndpoint {
         let mut pos = None;
         if let Some(entry) = self.jobs.find_mut(job.as_str()) {
             pos = Some(entry.pos);
+            if entry.subscribed.is_some_and(|entry| !entry.is_confirmed) {
+                entry.history_begins(start, subscribed.history_from);
+            }
             entry.trace = entry.trace.take().or_else(|| subscribed.trace_id.clone());
             end_follows |= entry.submitted.is_some();
-            if let Some(start) = &mut entry.subscribed {
-                end_follows |= start.is_confirmed;
-                start.is_confirmed = true;
-                start.seam = start.seam.or(subscribed.subscribed_from);
+            if let Some(entry) = &mut entry.subscribed {
+                end_follows |= entry.is_confirmed;
+                entry.is_confirmed = true;
+                entry.seam = entry.seam.or(subscribed.subscribed_from);
             }
         }
         self.found_left_behind(now, &job, ended.is_some());

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::client::missing::Owed;
 use crate::client::output::{ClientEvent, RequestId};
 use crate::client::requests::Subscription;
 use crate::id::JobId;
@@ -50,7 +51,9 @@ pub(super) struct Job {
     /// It was submitted again to a new session, which has not answered yet.
     pub(super) resubmitting: bool,
     /// Another session took the place of the one it was followed in, and no new event of it has come since.
-    reattached: bool,
+    pub(super) reattached: bool,
+    /// What is to come next, where a hole must be told.
+    pub(super) owed: Owed,
     /// It speaks to a connection that is lost, until a subscription is answered.
     pub(super) is_lost: bool,
     /// It was submitted here and speaks to a subscription.
@@ -279,6 +282,9 @@ impl Jobs {
         self.numbers.clear();
         for job in self.live.values_mut() {
             job.reattached = true;
+            if job.pos > 0 {
+                job.owe_after(job.pos);
+            }
             (job.is_lost, job.is_behind, job.heard) = (false, false, 0);
         }
         for subscribed in self.live.values_mut().filter_map(|job| job.subscribed.as_mut()) {
@@ -310,6 +316,7 @@ impl Job {
             abandoned: false,
             resubmitting: false,
             reattached: false,
+            owed: Owed::default(),
             is_lost: false,
             is_behind: false,
             heard: 0,
@@ -319,17 +326,6 @@ impl Job {
     /// Neither submitted nor subscribed to here.
     pub(super) const fn is_other(&self) -> bool {
         self.is_other
-    }
-
-    /// The positions that another session's history no longer has, between the last one handed on and this one.
-    pub(super) const fn jump(&mut self, pos: Option<u64>) -> Option<(u64, u64)> {
-        match pos {
-            Some(pos) if self.reattached && pos > self.pos => {
-                self.reattached = false;
-                if self.pos > 0 && pos > self.pos + 1 { Some((self.pos + 1, pos - 1)) } else { None }
-            }
-            _ => None,
-        }
     }
 
     /// Whether an event at this position is one the application has not had (D-105), which it then has.

@@ -7,6 +7,7 @@ mod granted;
 mod jobs;
 mod left_behind;
 mod list;
+mod missing;
 mod numbers;
 mod outgoing;
 mod output;

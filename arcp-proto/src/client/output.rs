@@ -145,12 +145,13 @@ pub enum ClientEvent {
         /// The last missing number.
         to: u64,
     },
-    /// Events of a job are missing between the last one handed on and the next: the session could not be continued, and
-    /// the runtime's history of the job no longer reaches back so far.
+    /// Events of a job are missing before the next one: the runtime's history of the job no longer reaches back to where
+    /// a subscription was to begin, or to the last event that was handed on when the session could not be continued.
+    /// So it is with a subscription that asks for the past of a job whose frames come in this session already (D-14).
     JobGap {
         /// The job.
         job: JobId,
-        /// The first missing position.
+        /// The first missing position; of a subscription that began behind an origin number, the lowest that it can be.
         from: u64,
         /// The last missing position.
         to: u64,

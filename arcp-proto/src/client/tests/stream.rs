@@ -1,14 +1,16 @@
 //! Numbers, positions, acknowledgements, abandoned jobs.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 use std::format;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::peer::{JOB, World, job};
 use crate::client::{ClientState, Subscription};
 use crate::config::ClientConfig;
-use crate::feature::Features;
+use crate::feature::{Feature, Features};
 
 const MS: Duration = Duration::from_millis(1);
 const OTHER: &str = "job_OTHER";
@@ -151,7 +153,7 @@ fn our_own_runtime_hears_every_thousand_events() {
             .sent
             .iter()
             .map(|frame| frame["payload"]["last_processed_seq"].as_u64().unwrap())
-            .collect::<alloc::vec::Vec<_>>()
+            .collect::<Vec<_>>()
     };
     assert_eq!(many(World::core().with_job()), [1, 1_001, 2_001]);
     assert_eq!(many(World::stranger().with_job()), [1]);
@@ -165,7 +167,7 @@ fn our_own_runtime_hears_every_mebibyte() {
         world.say_of(JOB, "job.event", Some(seq), json!({"kind": "thought", "pos": seq, "body": body}));
         world.taken(seq);
     }
-    let acks: alloc::vec::Vec<_> =
+    let acks: Vec<_> =
         world.sent.iter().map(|frame| frame["payload"]["last_processed_seq"].clone()).collect();
     assert_eq!(acks, [1, 4]);
 }
@@ -263,6 +265,70 @@ fn children_are_handed_on_only_if_wanted() {
         [format!("child {OTHER}"), format!("event {OTHER} 1 log"), format!("ended {OTHER} 2 success")];
     assert_eq!(world.told(), expected);
     assert_eq!(world.client.resume_state().unwrap().last_event_seq, 0);
+}
+
+/// What is told of a job whose subscription from `start` is answered like this, and whose next event is at `pos`.
+fn first_of(features: Features, start: Subscription, answer: Value, pos: u64) -> Vec<String> {
+    let mut world = World::with(ClientConfig::new("tk"), features);
+    world.connect();
+    world.client.subscribe(world.now, &job(JOB), start).unwrap();
+    world.drain();
+    let asked = world.next("job.subscribe");
+    let mut payload = json!({"job_id": JOB, "request_id": asked["id"], "current_status": "running"});
+    payload.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+    world.say_of(JOB, "job.subscribed", None, payload);
+    world.told();
+    world.log(JOB, 1, pos);
+    world.log(JOB, 2, pos + 1);
+    let mut told = world.told();
+    assert_eq!(told.split_off(told.len() - 2), [format!("event {JOB} 1 log"), format!("event {JOB} 2 log")]);
+    told
+}
+
+#[test]
+fn history_that_does_not_reach_back_is_told_on_the_first_subscription() {
+    use Subscription::{History, HistoryFromPos, HistoryFromSeq, Live};
+    let few = Features::SUPPORTED.without(Feature::Progress);
+    let missing = |from: u64, to: u64| Vec::from([format!("gap {JOB} {from}..={to}")]);
+    let told = |start, answer, pos| first_of(Features::SUPPORTED, start, answer, pos);
+    assert_eq!(told(History, json!({"history_from": 0, "replayed": true}), 1), [""; 0]);
+    assert_eq!(told(History, json!({"history_from": 40, "replayed": true}), 31), missing(1, 30));
+    assert_eq!(told(HistoryFromPos(10), json!({"history_from": 40, "replayed": true}), 31), missing(11, 30));
+    assert_eq!(told(HistoryFromPos(30), json!({"history_from": 40, "replayed": true}), 31), [""; 0]);
+    assert_eq!(told(HistoryFromPos(50), json!({"history_from": 40, "replayed": false}), 31), [""; 0]);
+    // How many origin numbers are gone is known, not how many of them were this job's.
+    assert_eq!(told(HistoryFromSeq(36), json!({"history_from": 40, "replayed": true}), 31), missing(27, 30));
+    assert_eq!(told(HistoryFromSeq(2), json!({"history_from": 40, "replayed": true}), 31), missing(1, 30));
+    assert_eq!(told(HistoryFromSeq(40), json!({"history_from": 40, "replayed": true}), 31), [""; 0]);
+    assert_eq!(told(Live, json!({"subscribed_from": 40, "replayed": false}), 31), [""; 0]);
+    // Positions that are skipped because of what was not negotiated are not missing.
+    assert_eq!(first_of(few, History, json!({"history_from": 0, "replayed": true}), 3), [""; 0]);
+    assert_eq!(first_of(few, History, json!({"history_from": 40, "replayed": true}), 31), missing(1, 30));
+}
+
+#[test]
+fn the_past_of_a_job_that_this_session_hears_already_is_missing() {
+    let child = json!({"job_id": OTHER, "parent_job_id": JOB, "delegate_id": "dlg_1", "lease": {}});
+    let mut world = World::core().with_job();
+    world.say_of(OTHER, "job.accepted", None, child);
+    world.log(OTHER, 1, 1);
+    world.log(OTHER, 2, 2);
+    world.client.subscribe(world.now, &job(OTHER), Subscription::History).unwrap();
+    world.drain();
+    let asked = world.sent.pop_back().unwrap();
+    world.say_of(
+        OTHER,
+        "job.subscribed",
+        None,
+        json!({"request_id": asked["id"], "current_status": "running", "history_from": 2, "replayed": false}),
+    );
+    assert_eq!(world.told(), [format!("subscribed 1 {OTHER}")]);
+    world.log(OTHER, 3, 3);
+    assert_eq!(world.told(), [format!("gap {OTHER} 1..=2"), format!("event {OTHER} 3 log")]);
+    // A second subscription changes nothing for the first.
+    world.client.subscribe(world.now, &job(OTHER), Subscription::History).unwrap();
+    world.log(OTHER, 4, 4);
+    assert_eq!(world.told(), [format!("event {OTHER} 4 log")]);
 }
 
 #[test]
