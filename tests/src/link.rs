@@ -22,7 +22,8 @@ use arcp_proto::client::{
 use arcp_proto::config::{ClientConfig, RuntimeConfig};
 use arcp_proto::id::JobId;
 use arcp_proto::runtime::{
-    ConnectionId, Credentials, LeaseDecision, Output, RuntimeEndpoint, RuntimeEvent, Verdict,
+    ConnectionId, Credentials, Issued, IssuedCredential, LeaseDecision, Output, Revoked, RuntimeEndpoint,
+    RuntimeEvent, Verdict,
 };
 use arcp_proto::time::{Instant, Now, UnixTime};
 use arcp_proto::wire::RawJson;
@@ -367,8 +368,18 @@ impl World {
                 let grant = LeaseDecision::Grant(question.lease);
                 self.runtime.handle_decision(self.now, id, grant).expect("what is asked for may be granted");
             }
-            Output::IssueCredential { .. } | Output::RevokeCredential { .. } => {
-                unreachable!("this runtime has no provisioner")
+            Output::IssueCredential { id, request } => {
+                let mut issued = IssuedCredential::bearer(
+                    format!("value-of-{}", request.credential),
+                    "https://gateway.example/v1",
+                );
+                let amounts = request.budget.iter().map(|(currency, left)| format!("{currency}:{left}"));
+                issued.constraints.cost_budget.extend(amounts);
+                let issued = Issued::Credential(Box::new(issued));
+                self.runtime.handle_credentials(self.now, id, issued).expect("the credential is a good one");
+            }
+            Output::RevokeCredential { id, .. } => {
+                self.runtime.handle_revoked(self.now, id, Revoked::Done);
             }
             Output::TellJob { job, news } => self.agents.tell(job, &news, self.now.mono),
             Output::StartJob(start) => self.agents.start(*start, self.now.mono),

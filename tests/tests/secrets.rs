@@ -11,6 +11,7 @@ mod tap;
 
 use std::error::Error;
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use arcp_driver::memory::{Switchboard, pair};
 use arcp_driver::transport::{Incoming, Outgoing};
 use arcp_driver::url::Endpoint;
 use arcp_driver::{
-    AgentError, Client, ClientConfig, Credentials, ErrorCode, JobContext, Runtime, RuntimeHandle, Secret,
-    SessionEvents, ToolError, TransportKind, Verdict, Verifier,
+    AgentError, Client, ClientConfig, Credentials, ErrorCode, IssueRequest, Issued, IssuedCredential,
+    JobContext, JobKey, Provisioner, Revocation, Revoked, Runtime, RuntimeHandle, Secret, SessionEvents,
+    ToolError, TransportKind, Verdict, Verifier,
 };
 use arcp_tests::stack::{Stack, Tokio};
 use futures_util::{SinkExt, StreamExt};
@@ -64,6 +66,27 @@ async fn wait(job: JobContext, _: Value) -> Result<(), AgentError> {
     Ok(())
 }
 
+/// Makes secrets, and forgets them.
+struct Gateway(Overheard);
+
+impl Provisioner for Gateway {
+    fn issue(&self, request: IssueRequest) -> Pin<Box<dyn Future<Output = Issued> + Send>> {
+        // Of its own for each credential, and without any piece of the id, which is no secret.
+        let value = format!("canary-{:032x}", !request.credential.ulid().bits());
+        self.0.secret("credential", &value);
+        self.0.show("provisioner", &request);
+        let issued = IssuedCredential::bearer(value, "https://gateway.example/v1");
+        let issued = Issued::Credential(Box::new(issued));
+        self.0.show("provisioner", &issued);
+        Box::pin(async move { issued })
+    }
+
+    fn revoke(&self, revocation: Revocation) -> Pin<Box<dyn Future<Output = Revoked> + Send>> {
+        self.0.show("provisioner", &revocation);
+        Box::pin(async { Revoked::Done })
+    }
+}
+
 fn jwt() -> Jwt {
     Jwt::hs256("https://issuer.example", "arcp", ISSUER_KEY.as_bytes()).unwrap()
 }
@@ -78,6 +101,7 @@ fn runtime(overheard: &Overheard) -> Runtime {
         .agent("fail", fail)
         .agent("wait", wait)
         .store(Ledger::new(overheard))
+        .provisioner(Gateway(overheard.clone()))
         .observer(move |event| events.show("runtime events", event))
         .config(|config| overheard.show("configuration", config));
     overheard.show("configuration", &builder);
@@ -114,7 +138,12 @@ fn refused<T: Debug>(overheard: &Overheard, result: Result<T, impl Error>) {
 }
 
 /// Everything a client can ask for, with a lost connection in the middle.
-async fn use_everything(overheard: &Overheard, switchboard: &Switchboard, client: &Client) {
+async fn use_everything(
+    overheard: &Overheard,
+    runtime: &RuntimeHandle,
+    switchboard: &Switchboard,
+    client: &Client,
+) {
     let submit = client.submit("report").key("key-1").max_runtime(Duration::from_secs(60));
     let mut job = submit.lease("tool.call", ["search"]).budget("USD:1.00").await.unwrap();
     overheard.show("handles", &job);
@@ -131,6 +160,13 @@ async fn use_everything(overheard: &Overheard, switchboard: &Switchboard, client
     refused(overheard, failing.result::<()>().await);
 
     let mut waiting = client.submit("wait").await.unwrap();
+    let first = waiting.credentials();
+    overheard.show("handles", &first);
+    runtime.rotate(JobKey::parse(waiting.id().as_str()).unwrap()).await.unwrap();
+    let rotated = waiting.next().await.unwrap().unwrap();
+    overheard.show("job events", &rotated);
+    overheard.show("job events", &rotated.body());
+    assert_ne!(waiting.credentials(), first);
     for _ in 0..3 {
         let session = client.session_id();
         switchboard.cut();
@@ -243,7 +279,7 @@ fn no_secret_is_shown_by_anything() {
         overheard.show("handles", &switchboard);
         for token in [ALICE, BOB, CAROL] {
             let (client, listening) = client(&overheard, &switchboard, token);
-            use_everything(&overheard, &switchboard, &client).await;
+            use_everything(&overheard, &runtime, &switchboard, &client).await;
             listening.await.unwrap();
         }
         for token in [WRONG, EXPIRED] {
@@ -261,7 +297,10 @@ fn no_secret_is_shown_by_anything() {
     // Otherwise the silence would prove nothing.
     let secrets = overheard.secrets();
     assert!(
-        secrets["bearer"] >= 3 && secrets["web token"] == 2 && secrets["key of web tokens"] == 1,
+        secrets["bearer"] >= 3
+            && secrets["web token"] == 2
+            && secrets["key of web tokens"] == 1
+            && secrets["credential"] >= 3 * 3,
         "{secrets:?}"
     );
     assert!(secrets["resume token"] >= 3 * 4 + 2, "every resume has a token of its own: {secrets:?}");
@@ -275,6 +314,7 @@ fn no_secret_is_shown_by_anything() {
             "handles",
             "job events",
             "messages",
+            "provisioner",
             "records",
             "runtime events",
             "session events",

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use arcp_proto::client::{ClientEvent, ListQuery, ResumeState, Submission, Subscription};
-use arcp_proto::id::SessionId;
+use arcp_proto::id::{JobKey, SessionId};
 use arcp_proto::lease::LeaseRequest;
+use arcp_proto::runtime::RuntimeEvent;
 use arcp_proto::time::UnixTime;
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::event::Emission;
@@ -282,6 +283,39 @@ fn budget() {
     assert_eq!(denials(&world), [(json!("c3"), json!("BUDGET_EXHAUSTED"))]);
     let retryable = &received(&world, "job.event")[9]["payload"]["body"]["error"]["retryable"];
     assert_eq!(retryable, false);
+    assert_snapshot!(world.trace.lines());
+}
+
+#[test]
+fn provisioned_credential() {
+    let mut world = World::with(|config| {
+        config.provisions = true;
+        config.durable = true;
+    });
+    let script = Script::new().cost("cost.inference", "0.83", "USD").pause(SECOND).returns("null");
+    world.agent("a", script);
+    let lease = LeaseRequest::default().budget("USD:2.00").grant("model.use", ["tier-fast/*"]);
+    submit_leased(&mut world, lease);
+    world.run_until("what is left", |world| world.application(0).events() == 2);
+    let accepted = received(&world, "job.accepted")[0]["payload"].clone();
+    assert_eq!(accepted["budget"], json!({"USD": 2}));
+    let first = &accepted["credentials"][0];
+    assert_eq!(
+        (&first["scheme"], &first["constraints"]),
+        (&json!("bearer"), &json!({"cost.budget": ["USD:2"]}))
+    );
+    let key = JobKey::parse(accepted["job_id"].as_str().unwrap()).unwrap();
+    let job = world.runtime.job(key).unwrap();
+    world.runtime.rotate_credential(world.now, job).unwrap();
+    world.run_until("the end", |world| world.application(0).ended() == 1);
+    world.run_for(A_WHILE);
+    let rotated = &received(&world, "job.event")[2]["payload"]["body"];
+    assert_eq!(rotated["phase"], "credential_rotated");
+    assert_ne!(rotated["id"], first["id"]);
+    assert_eq!(rotated["details"], json!({"id": rotated["id"], "value": rotated["value"]}));
+    assert_eq!(rotated["value"], format!("value-of-{}", rotated["id"].as_str().unwrap()));
+    let is_revoked = |event: &&RuntimeEvent| matches!(event, RuntimeEvent::CredentialRevoked { .. });
+    assert_eq!(world.events.iter().filter(is_revoked).count(), 2);
     assert_snapshot!(world.trace.lines());
 }
 

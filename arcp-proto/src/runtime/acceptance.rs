@@ -91,7 +91,8 @@ impl RuntimeEndpoint {
         }
         let limits = &self.config.limits;
         let holder = self.principals.at(principal);
-        if holder.unfinished_jobs >= limits.jobs {
+        // Those that are being decided on count, so that no more is asked of those who decide than there may be jobs.
+        if holder.unfinished_jobs + holder.undecided >= limits.jobs {
             return Err(WireError::limit(Limit::Jobs, "too many unfinished jobs"));
         }
         if with_key && holder.keys.len() >= limits.idempotency_keys {

@@ -339,17 +339,17 @@ impl RuntimeEndpoint {
         }
     }
 
-    /// A job whose start waited for a credential in place of one that a restart lost starts, or fails.
+    /// A job that waited for a credential in place of one that a restart lost may start, or fails.
     fn settle_lost_credential(&mut self, handle: JobHandle, failed: bool) {
         let Some(job) = self.jobs.get_mut(handle) else { return };
         if !core::mem::take(&mut job.lost_credential) {
             return;
         }
-        let waits = core::mem::take(&mut job.start_waits);
+        let principal = job.principal;
         if failed {
             self.fail_job(handle, Self::no_credential());
-        } else if waits {
-            self.run_after_all(Effect::Start(handle));
+        } else {
+            self.start_queued(principal);
         }
     }
 

@@ -86,7 +86,7 @@ impl RuntimeEndpoint {
         )?;
         let Some(job) = self.jobs.get(parent) else { return Err(WireError::invalid("the job is gone")) };
         let depth = job.depth().saturating_add(1);
-        let (principal, children) = (job.principal, job.children.len());
+        let (principal, children) = (job.principal, job.children.len() + job.expected_children);
         let remaining = |currency: &crate::lease::Currency| self.remaining_of(parent, currency);
         let lease = asked.inherit(&job.lease, remaining, self.config.lease_policy)?;
         if depth > self.config.limits.delegation_depth {
@@ -100,7 +100,8 @@ impl RuntimeEndpoint {
     }
 
     fn provision_child(&mut self, delegating: Delegating) {
-        let Some(job) = self.jobs.get(delegating.parent) else { return };
+        let Some(job) = self.jobs.get_mut(delegating.parent) else { return };
+        job.expected_children += 1;
         let Checked { agent, lease, .. } = &delegating.checked;
         let about = (Arc::clone(&job.principal_name), agent.clone(), Arc::clone(lease));
         let budget =
@@ -117,6 +118,9 @@ impl RuntimeEndpoint {
         provision: Provision,
     ) {
         let parent = delegating.parent;
+        if let Some(job) = self.jobs.get_mut(parent) {
+            job.expected_children = job.expected_children.saturating_sub(1);
+        }
         if !self.jobs.get(parent).is_some_and(|job| job.agent_runs) {
             return self.undo(credential, &provision);
         }

@@ -173,12 +173,12 @@ pub(crate) struct Job {
     pub(crate) credential_keys: Vec<CredentialKey>,
     /// The current one, while its value is in memory.
     pub(crate) credential: Option<Held>,
+    /// Children whose credential has been asked for.
+    pub(crate) expected_children: usize,
     /// A new one has been asked for.
     pub(crate) renews_credential: bool,
-    /// It was accepted with one whose value a restart has lost, and has not started.
+    /// It was accepted with one whose value a restart has lost, and starts when it has another.
     pub(crate) lost_credential: bool,
-    /// It may start as soon as it has another.
-    pub(crate) start_waits: bool,
     held: u8,
 }
 
@@ -228,9 +228,9 @@ impl Job {
             streams_chunks: false,
             credential_keys: Vec::new(),
             credential: None,
+            expected_children: 0,
             renews_credential: false,
             lost_credential: false,
-            start_waits: false,
             held: 0,
         }
     }

@@ -166,6 +166,10 @@ impl Ledger {
         open.map(|(key, _)| *key).collect()
     }
 
+    pub(crate) fn records(&self) -> impl Iterator<Item = &CredentialRecord> {
+        self.entries.values().map(|entry| &entry.record)
+    }
+
     /// Whether no credential in memory has this value.
     pub(crate) fn is_fresh(&self, value: &TokenHash) -> bool {
         !self.values.contains(value)

@@ -195,6 +195,9 @@ impl RuntimeEndpoint {
             match stopping {
                 Some((reason, _)) => self.end_job(handle, terminal_of(&reason)),
                 None if state == JobState::Running => self.end_job(handle, interrupted()),
+                None if job.lost_credential && !self.provisions() => {
+                    self.fail_job(handle, Self::no_credential());
+                }
                 None => self.start_queued(principal),
             }
         }

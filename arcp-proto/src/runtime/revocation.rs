@@ -142,20 +142,18 @@ impl RuntimeEndpoint {
     /// Takes back what the ledger says after a restart, which no value has survived. A job that has not started is to have
     /// another credential first.
     pub(super) fn recover_credentials(&mut self, records: Vec<CredentialRecord>) {
-        let mut left = Vec::new();
+        let mut left = BTreeSet::new();
         for record in records {
-            let (key, state) = (record.key, record.state);
+            let (key, state, was_issued) = (record.key, record.state, record.endpoint.is_some());
             let job = self.job_keys.get(&record.job).copied();
             self.ledger.enter(record);
             match job.and_then(|job| Some((job, self.jobs.get_mut(job)?))) {
                 Some((handle, job)) => {
                     job.credential_keys.push(key);
-                    if state == CredentialState::Issued
-                        && job.state == JobState::Pending
-                        && job.stopping.is_none()
-                    {
+                    // Also if it was revoked at an earlier restart, which was interrupted in its turn.
+                    if was_issued && job.state == JobState::Pending && job.stopping.is_none() {
                         job.lost_credential = true;
-                        left.push(handle);
+                        left.insert(handle);
                     }
                 }
                 None if state.is_final() => self.forget_credential(key),
@@ -182,6 +180,11 @@ impl RuntimeEndpoint {
                 _ => {}
             }
         }
+    }
+
+    /// The credentials that are not known to be gone, those among them that nobody could revoke.
+    pub fn live_credentials(&self) -> impl Iterator<Item = &CredentialRecord> {
+        self.ledger.records().filter(|record| record.state != CredentialState::Revoked)
     }
 
     /// The job of these credentials is forgotten, and so are they once they are gone.

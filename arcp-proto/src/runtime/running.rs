@@ -32,14 +32,6 @@ impl RuntimeEndpoint {
         let owner = self.jobs.get(handle).and_then(|job| job.owner);
         let session = owner.and_then(|owner| self.sessions.get(owner)).map(|session| session.key);
         let Some(job) = self.jobs.get_mut(handle) else { return };
-        if job.lost_credential {
-            if job.renews_credential {
-                job.start_waits = true;
-            } else {
-                self.fail_job(handle, Self::no_credential());
-            }
-            return;
-        }
         let Step::To(running) = job.state.on(JobEdge::Start) else { return };
         job.state = running;
         job.agent_runs = true;
@@ -315,7 +307,10 @@ impl RuntimeEndpoint {
             if holder.running_jobs >= self.config.limits.running_jobs {
                 return;
             }
-            let Some(next) = holder.queued.pop_front() else { return };
+            // One that waits for its credential lets others go before it.
+            let may_start = |job: &JobHandle| self.jobs.get(*job).is_none_or(|job| !job.lost_credential);
+            let Some(next) = holder.queued.iter().position(may_start) else { return };
+            let Some(next) = holder.queued.remove(next) else { return };
             holder.running_jobs += 1;
             let Some(job) = self.jobs.get_mut(next) else { continue };
             let position = self.log.append(Record::Started { job: job.key }, 64);

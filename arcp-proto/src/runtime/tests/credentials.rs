@@ -376,7 +376,7 @@ fn a_session_that_dies_meanwhile_leaves_nothing_behind() {
 }
 
 #[test]
-fn room_is_looked_for_again_when_the_credential_is_there() {
+fn no_more_is_asked_of_the_provisioner_than_there_may_be_jobs() {
     let mut tight = provisioning();
     tight.limits.jobs = 1;
     let mut world = World::with(tight);
@@ -384,18 +384,30 @@ fn room_is_looked_for_again_when_the_credential_is_there() {
     for id in ["m1", "m2"] {
         world.send(a, id, "job.submit", json!({"agent": "a"}));
     }
-    let issues = core::mem::take(&mut world.issues);
-    for (n, (id, _)) in issues.iter().enumerate() {
-        let issued = IssuedCredential {
-            constraints: CredentialConstraints::default(),
-            ..credential(&format!("v{n}"))
-        };
-        assert_eq!(world.answer(*id, Issued::Credential(issued.into())), None);
-    }
+    let (id, _) = world.only_issue();
+    world.answer(id, Issued::Nothing);
     let frames = world.take(a);
     assert_eq!(types(&frames), ["job.accepted", "session.error"]);
     assert_eq!(frames[1]["payload"]["details"]["limit"], "jobs");
-    assert_eq!(world.revoke_all(Revoked::Done), [issues[1].1.credential]);
+}
+
+#[test]
+fn room_is_looked_for_again_when_the_credential_is_there() {
+    let (mut world, a, _) = world();
+    world.send(a, "m1", "job.submit", lease());
+    let (id, request) = world.only_issue();
+    world.instant_store = false;
+    let (job, _) = world.runtime.live_credentials().map(|record| (record.job, record.key)).next().unwrap();
+    assert_eq!(job, request.job);
+    // Something else that the store has no room for.
+    world.send(a, "m2", "job.submit", json!({"agent": "a"}));
+    world.refuse_all();
+    world.make(id, "s3cr3t");
+    assert_eq!(world.one(a)["payload"]["details"]["limit"], "storage");
+    world.wait(SECOND);
+    world.instant_store = true;
+    world.store_all();
+    assert!(world.revoke_all(Revoked::Done).contains(&request.credential));
 }
 
 #[test]

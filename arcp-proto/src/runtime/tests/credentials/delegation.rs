@@ -83,6 +83,22 @@ fn a_child_without_a_credential_is_refused_on_the_parents_stream() {
 }
 
 #[test]
+fn children_that_are_expected_count() {
+    let mut config = provisioning();
+    config.limits.children = 1;
+    let mut world = World::with(config);
+    let (a, _) = private(&mut world, "good", QUIET);
+    let (parent, _) = world.provisioned(a, "m1", "one");
+    for _ in 0..2 {
+        ask(&mut world, parent, HALF).unwrap();
+    }
+    let (issue, _) = world.only_issue();
+    assert_eq!(world.take(a)[1]["payload"]["body"]["error"]["details"]["limit"], "children");
+    world.answer(issue, half("two"));
+    assert_eq!(world.started.len(), 2);
+}
+
+#[test]
 fn what_permitted_the_delegation_is_judged_again() {
     let (mut world, a, _) = world();
     let (parent, _) = world.provisioned(a, "m1", "one");

@@ -117,6 +117,20 @@ fn a_job_that_had_not_started_starts_with_another_credential() {
 }
 
 #[test]
+fn a_second_restart_before_the_other_credential_is_there_changes_nothing() {
+    let (world, _, running, waiting) = queued();
+    let mut world = world.again();
+    let (_, first) = world.only_issue();
+    assert_eq!(swept(&mut world), [running, waiting]);
+    let mut world = world.again();
+    assert_eq!(swept(&mut world), [first.credential]);
+    assert!(world.started.is_empty(), "it still waits");
+    let (issue, _) = world.only_issue();
+    world.make(issue, "three");
+    assert!(world.started[0].credentials[0].value.matches("three"));
+}
+
+#[test]
 fn a_job_that_gets_no_other_credential_fails() {
     for provisions in [true, false] {
         let (world, welcome, ..) = queued();
