@@ -23,6 +23,7 @@ use crate::wire::peer::TransportKind;
 
 mod delegation;
 mod delivery;
+mod random;
 mod restart;
 mod revocation;
 mod rotation;
