@@ -18,3 +18,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/leases.md")]
 pub struct Leases;
+
+/// The same for credentials.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/credentials.md")]
+pub struct Credentials;
