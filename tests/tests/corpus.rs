@@ -127,10 +127,10 @@ targets! {
     lease: 20_000,
     payloads: 60_000,
     digest: 15_000,
-    runtime_frames: 3_000,
+    runtime_frames: 2_000,
     client_frames: 8_000,
     two_peers: 1_000,
-    recovery: 3_000,
+    recovery: 2_000,
 }
 
 /// Writes the seeds where a fuzzer looks for them: `cargo test -p arcp-tests --test corpus -- --ignored`.

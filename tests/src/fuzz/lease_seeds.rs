@@ -105,14 +105,39 @@ pub(super) fn conversations() -> Seeds {
             input.extend(submit(id, &lease.replace('\n', " "), end).into_bytes());
             input.push(b'\n');
             for step in 0..24_u8 {
-                let acts = [18, step.wrapping_mul(5) ^ flags, step, step.wrapping_mul(29) ^ id, 1, step, 7];
+                let action = if step == 23 { 7 } else { (step ^ id) % 7 };
+                let acts = [18, (step / 3) & flags, action, step ^ flags, step % 7, step % 3 + 1, step];
                 input.extend(acts.map(|byte| if byte == b'\n' { 0 } else { byte }));
-                input.extend([b'\n', [19, 4, 20, 22, 13, 2][usize::from(step) % 6], step % 10 + 11, b'\n']);
+                input.extend([b'\n', [19, 20, 19, 22, 19, 4][usize::from(step) % 6], step % 8 + 11, b'\n']);
             }
         }
         (format!("leases-{flags}"), input)
     };
-    (0..32).map(talk).collect()
+    (0..32).map(talk).chain([("leases-by-name".to_owned(), by_name())]).collect()
+}
+
+/// A client that asks for capabilities by their names (protocol §12.4).
+fn by_name() -> Vec<u8> {
+    let features = r#"["heartbeat","cost.budget","lease_expires_at","model.use","subscribe"]"#;
+    let hello = format!(
+        r#"{{"arcp":"1.1","id":"h","type":"session.hello","payload":{{"client_name":"x","auth":{{"token":"mallory"}},"capabilities":{{"features":{features}}}}}}}"#
+    );
+    let submits = [
+        r#"{"capabilities":["tool.call","agent.delegate:a","elsewhere"],"cost.budget":["USD:2"]}"#,
+        r#"{"capabilities":["model.use"],"model.use":["fast/*"],"expires_at":"$SOON"}"#,
+        r#"{"capabilities":["net.fetch"],"fs.read":["/w/**"],"cost.budget":["USD:7"]}"#,
+    ];
+    let mut input = [b"\0\n", hello.as_bytes(), b"\n"].concat();
+    for (id, lease) in submits.into_iter().enumerate() {
+        let payload = format!(
+            r#"{{"agent":"a","input":1,"lease_request":{lease},"lease_constraints":{{"max_budget":["USD:5"]}}}}"#
+        );
+        input.extend(
+            format!(r#"{{"arcp":"1.1","id":"b{id}","type":"job.submit","payload":{payload}}}"#).into_bytes(),
+        );
+        input.extend(b"\n\x12\0\x05\x02\x01\x01\n\x12\0\x03\x01\0\0\n\x12\x01\x07\n");
+    }
+    input
 }
 
 /// Names and inputs of the vectors that this rule judges.
