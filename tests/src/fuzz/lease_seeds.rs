@@ -24,7 +24,7 @@ pub(super) fn matches(vectors: &str) -> Seeds {
     let patterns = at(vectors, "pattern").filter_map(|(name, input)| {
         Some((name, lines(&text(&input["namespace"]), &text(&input["pattern"]), "")?))
     });
-    operations.chain(patterns).collect()
+    operations.chain(patterns).chain(star_for_nothing()).collect()
 }
 
 /// Each pattern of a child with each of its parent's.
@@ -39,7 +39,7 @@ pub(super) fn subsets(vectors: &str) -> Seeds {
         });
         seeds.collect::<Seeds>()
     });
-    pairs.collect()
+    pairs.chain(star_for_nothing()).collect()
 }
 
 /// The targets of operations whose name begins so.
@@ -113,7 +113,44 @@ pub(super) fn conversations() -> Seeds {
         }
         (format!("leases-{flags}"), input)
     };
-    (0..32).map(talk).chain([("leases-by-name".to_owned(), by_name())]).collect()
+    let others =
+        [("leases-by-name".to_owned(), by_name()), ("leases-exhausted-by-a-child".to_owned(), exhausted())];
+    (0..32).map(talk).chain(others).collect()
+}
+
+/// A child spends the last of what it shares, and asks for more.
+fn exhausted() -> Vec<u8> {
+    let lease = r#"{"tool.call":["search.*"],"agent.delegate":["*"],"cost.budget":["USD:1"]}"#;
+    let payload = format!(r#"{{"agent":"a","input":1,"lease_request":{lease}}}"#);
+    let submit = format!(r#"{{"arcp":"1.1","id":"e","type":"job.submit","payload":{payload}}}"#);
+    let acts: [&[u8]; 4] = [
+        b"\n\x12\0\x05\x01\x09\x01\0\0\0",
+        b"\n\x12\0\x01\x02\0",
+        b"\n\x12\0\x03\x01\0\0",
+        b"\n\x12\0\x01\x02\0\n\x12\x01\x01\x02\0",
+    ];
+    [submit.as_bytes(), &acts.concat()].concat()
+}
+
+/// Jobs under leases over a link: children that spend, and that end before their parents, before and behind a break.
+pub(super) fn links() -> Seeds {
+    let hello: &[u8] = &[5, 0, 3];
+    let (delivered, submit): (&[u8], &[u8]) = (&[0, 0, 3, 3, 3], &[6, 2, 0, 3]);
+    let (delegate, shared): (&[u8], &[u8]) = (&[7, 0, 5, 2, 9, 1, 0, 0, 0], &[7, 0, 5, 1, 9, 1, 0, 0, 0]);
+    let (charge, finish, cut): (&[u8], &[u8], &[u8]) =
+        (&[7, 0, 3, 0, 0, 0], &[8, 0, 1], &[10, 0, 9, 60, 5, 0, 3]);
+    let talks = [
+        [hello, submit, delegate, charge, finish, delivered, charge, finish].concat(),
+        [hello, submit, shared, charge, finish, delegate, charge, cut, delivered, finish].concat(),
+        [hello, submit, cut, delegate, delegate, charge, cut, finish, charge, finish, delivered].concat(),
+        [hello, submit, submit, shared, shared, charge, charge, cut, finish, delivered, delegate, charge]
+            .concat(),
+    ];
+    let begins: [&[u8]; 2] = [&[0, 1], &[1, 0, 1]];
+    let all = talks.iter().enumerate().flat_map(|(index, talk)| {
+        begins.map(|begin| (format!("leases-{index}-{}", begin[0]), [begin, talk].concat()))
+    });
+    all.collect()
 }
 
 /// A client that asks for capabilities by their names (protocol §12.4).
@@ -138,6 +175,11 @@ fn by_name() -> Vec<u8> {
         input.extend(b"\n\x12\0\x05\x02\x01\x01\n\x12\0\x03\x01\0\0\n\x12\x01\x07\n");
     }
     input
+}
+
+/// A last segment that is empty, which `*` does not stand for.
+fn star_for_nothing() -> Option<(String, Vec<u8>)> {
+    Some(("star-for-nothing".to_owned(), lines("net.fetch", "http://a/x/*", "http://a/x/")?))
 }
 
 /// Names and inputs of the vectors that this rule judges.

@@ -41,6 +41,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             talks.extend(lease_seeds::conversations());
             talks
         }
+        "two_peers" => lease_seeds::links(),
         "client_frames" => conversations("r2c", "client", b"\x00"),
         _ => Vec::new(),
     };
