@@ -17,11 +17,12 @@ pub(super) const VALUE: &str = "value-of-";
 
 /// Jobs and credentials as the records tell of them. At the end of every append: positions have no gaps, nothing follows
 /// a terminal, a child's lease lies within its parent's, a lease can be read again, and of every budget what is left in
-/// the tree and what was spent there is what was granted (SEQ-1, JOB-2, LEA-4, BUD-1, BUD-5, BUD-6).
+/// the tree and what was spent there is what was granted; no credential outlives its job (SEQ-1, JOB-2, LEA-4, BUD-1,
+/// BUD-5, BUD-6, CRD-4).
 #[derive(Default)]
 pub(super) struct Books {
     jobs: BTreeMap<JobKey, Account>,
-    credentials: BTreeMap<CredentialKey, CredentialState>,
+    credentials: BTreeMap<CredentialKey, (JobKey, CredentialState)>,
     policy: Policy,
 }
 
@@ -47,7 +48,7 @@ impl Books {
             match row {
                 Row::Session(_) => {}
                 Row::Credential(record) => {
-                    books.credentials.insert(record.key, record.state);
+                    books.credentials.insert(record.key, (record.job, record.state));
                 }
                 Row::Job(row) => {
                     let account = Account {
@@ -73,7 +74,7 @@ impl Books {
 
     /// One append: all of it or nothing is stored.
     pub(super) fn take(&mut self, records: &[Record]) {
-        let mut moves_money = false;
+        let (mut moves_money, mut ends) = (false, false);
         for record in records {
             match record {
                 Record::Job(record) => {
@@ -88,12 +89,13 @@ impl Books {
                 Record::Event(record) => {
                     // Children that live give nothing back to a root that has ended.
                     if matches!(record.event.content, Content::End(_)) {
+                        ends = true;
                         self.balance(Some(record.job));
                     }
                     moves_money |= self.event(record);
                 }
                 Record::Credential(record) => {
-                    self.credentials.insert(record.key, record.state);
+                    self.credentials.insert(record.key, (record.job, record.state));
                 }
                 _ => {}
             }
@@ -101,11 +103,23 @@ impl Books {
         if moves_money {
             self.balance(None);
         }
+        if ends {
+            let issued = self.credentials.iter().filter(|(_, (_, state))| *state == CredentialState::Issued);
+            for (key, (job, _)) in issued {
+                assert!(!self.is_over(*job), "{key} outlives its job or one above it");
+            }
+        }
+    }
+
+    /// Whether a job has ended, or one above it.
+    fn is_over(&self, job: JobKey) -> bool {
+        let account = self.jobs.get(&job);
+        account.is_some_and(|it| it.has_ended || it.parent.is_some_and(|parent| self.is_over(parent)))
     }
 
     /// How far a credential is in the store.
     pub(super) fn credential(&self, key: CredentialKey) -> Option<CredentialState> {
-        self.credentials.get(&key).copied()
+        self.credentials.get(&key).map(|(_, state)| *state)
     }
 
     fn accept(&mut self, record: &JobRecord) {
