@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arcp_driver::lines::RUNTIME_LINE_LIMIT;
-use arcp_driver::listen::{ACCEPT_PAUSE, ListenOptions, ServeError, url_of};
+use arcp_driver::listen::{ACCEPT_PAUSE, ListenOptions, ServeError};
 use arcp_driver::upgrade::UpgradePolicy;
 use arcp_driver::{EndpointError, Runtime, RuntimeHandle};
 use arcp_proto::wire::peer::TransportKind;
@@ -32,7 +32,8 @@ impl Server {
         Self::bind_with(address, ListenOptions::default()).await
     }
 
-    /// Listens on an address; port 0 takes a free one.
+    /// Listens on an address; port 0 takes a free one. Beyond this machine that needs a certificate
+    /// ([`ListenOptions`]).
     ///
     /// # Errors
     /// [`ServeError::BeyondLoopback`] unless allowed, [`ServeError::Bind`], or the resolver's error.
@@ -52,7 +53,7 @@ impl Server {
     /// The URL for clients.
     #[must_use]
     pub fn url(&self) -> String {
-        url_of(self.local)
+        self.options.url(self.local)
     }
 
     /// Starts the runtime and serves it to whoever connects, until the returned value is shut down or dropped.
@@ -78,7 +79,11 @@ async fn accept_all(server: Server, handle: RuntimeHandle) {
         spawn(async move {
             if let Some(transport) = upgrade(stream, &policy, &options).await {
                 let transport = permit.guard(transport.report_partial());
-                handle.accept_from(transport, TransportKind::WebSocket, source.ip()).await;
+                if options.is_secured() {
+                    handle.accept_secured(transport, TransportKind::WebSocket, source.ip()).await;
+                } else {
+                    handle.accept_from(transport, TransportKind::WebSocket, source.ip()).await;
+                }
             }
         });
     }
@@ -89,7 +94,7 @@ async fn upgrade(
     policy: &UpgradePolicy,
     options: &ListenOptions,
 ) -> Option<websocket::WebSocketTransport> {
-    let accepting = websocket::accept(stream, policy, &options.limits);
+    let accepting = websocket::accept(stream, policy, options);
     async_std::future::timeout(options.upgrade_timeout, accepting).await.ok()?.ok()
 }
 

@@ -10,7 +10,9 @@ use std::{
 };
 
 use arcp_driver::{
-    connect::open_first,
+    connect::{open_first, secure},
+    listen::ListenOptions,
+    stream::ByteStream,
     upgrade::UpgradePolicy,
     url::{Endpoint, Host},
     websocket::{self, CLOSE_WAIT},
@@ -21,7 +23,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 pub use arcp_driver::websocket::{AcceptError, ConnectError, ConnectOptions, WebSocketLimits};
 
 /// A WebSocket over an async-std stream.
-pub type WebSocketTransport<S = Connection> = websocket::WebSocketTransport<S>;
+pub type WebSocketTransport<S = Connection> = websocket::WebSocketTransport<ByteStream<S>>;
 
 /// A TCP stream whose closing ends our direction at once, which async-std's own leaves to the drop.
 #[derive(Debug)]
@@ -47,21 +49,22 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Answers the upgrade request on an accepted connection. `TCP_NODELAY` is switched on. There is no time limit here;
-/// put one around it (protocol §9).
+/// Answers the upgrade request on an accepted connection, behind the TLS handshake if `options` has a certificate.
+/// `TCP_NODELAY` is switched on. There is no time limit here; put one around it (protocol §9).
 ///
 /// # Errors
 /// [`AcceptError`]; a refusal was sent to the peer already.
 pub async fn accept(
     stream: TcpStream,
     policy: &UpgradePolicy,
-    limits: &WebSocketLimits,
+    options: &ListenOptions,
 ) -> Result<WebSocketTransport, AcceptError> {
     stream.set_nodelay(true)?;
-    websocket::accept(Connection(stream), policy, limits, close_timer).await
+    let stream = options.secure(Connection(stream)).await?;
+    websocket::accept(stream, policy, &options.limits, close_timer).await
 }
 
-/// Connects to `url`: `ws://host[:port][/path]`, by default port 7777 and path `/arcp`. `TCP_NODELAY` is switched on.
+/// Connects to `url`: `ws://host[:port][/path]`, or `wss://` for TLS, by default port 7777 and path `/arcp`. `TCP_NODELAY` is switched on.
 /// There is no time limit here; put one around it.
 ///
 /// # Errors
@@ -71,7 +74,8 @@ pub async fn connect(url: &str, options: &ConnectOptions) -> Result<WebSocketTra
     endpoint.check(options.allow_plaintext_beyond_loopback)?;
     let stream = open(&endpoint, options).await?;
     stream.set_nodelay(true)?;
-    websocket::connect(Connection(stream), &endpoint, &options.limits, close_timer).await
+    let stream = secure(Connection(stream), &endpoint, options).await?;
+    websocket::connect(stream, &endpoint, &options.limits, close_timer).await
 }
 
 async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
@@ -79,7 +83,7 @@ async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream
         Host::Name(name) => (name.as_str(), endpoint.port()).to_socket_addrs().await?.collect(),
         Host::Address(address) => vec![(*address, endpoint.port()).into()],
     };
-    open_first(addresses, options, TcpStream::connect).await
+    open_first(endpoint, addresses, options, TcpStream::connect).await
 }
 
 fn close_timer() -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use arcp_proto::config::ClientConfig;
 use arcp_proto::secret::Secret;
 use arcp_proto::wire::peer::TransportKind;
+use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::stream::ByteStream;
 use crate::transport::Transport;
 use crate::url::{Endpoint, EndpointError, is_loopback};
 use crate::websocket::{ConnectError, ConnectOptions};
@@ -25,13 +27,14 @@ pub fn attempt_timed_out() -> ConnectError {
     ConnectError::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection could not be opened in time"))
 }
 
-/// Opens a stream to the first of a host's addresses that takes it. Without TLS, those beyond this machine are passed
-/// over unless `options` allows them, whatever name the host goes by.
+/// Opens a stream to the first of the endpoint's addresses that takes it. Without TLS, those beyond this machine are
+/// passed over unless `options` allows them, whatever name the host goes by.
 ///
 /// # Errors
 /// What became of the last address: [`EndpointError::PlaintextBeyondLoopback`] if it was passed over, else what the system
 /// said. [`io::ErrorKind::NotFound`] if there is none.
 pub async fn open_first<S, F>(
+    endpoint: &Endpoint,
     addresses: impl IntoIterator<Item = SocketAddr>,
     options: &ConnectOptions,
     open: fn(SocketAddr) -> F,
@@ -42,7 +45,8 @@ where
     let mut refusal =
         ConnectError::Io(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
     for address in addresses {
-        if !options.allow_plaintext_beyond_loopback && !is_loopback(address.ip()) {
+        let is_readable = !endpoint.is_secured() && !is_loopback(address.ip());
+        if is_readable && !options.allow_plaintext_beyond_loopback {
             refusal = EndpointError::PlaintextBeyondLoopback.into();
             continue;
         }
@@ -52,6 +56,31 @@ where
         }
     }
     Err(refusal)
+}
+
+/// Encrypts a stream to the endpoint if its URL says so.
+///
+/// # Errors
+/// [`EndpointError::Tls`] without the feature `tls`; [`ConnectError::Io`] if the runtime's certificate does not verify or
+/// the stream fails.
+pub async fn secure<S>(
+    stream: S,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<ByteStream<S>, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    endpoint.check(options.allow_plaintext_beyond_loopback)?;
+    #[cfg(feature = "tls")]
+    if endpoint.is_secured() {
+        let tls = match &options.tls {
+            Some(tls) => tls.clone(),
+            None => crate::tls::ClientTls::platform().map_err(io::Error::other)?,
+        };
+        return Ok(tls.connect(endpoint, stream).await?);
+    }
+    Ok(ByteStream::Plain(stream))
 }
 
 /// Why there is no client.
@@ -109,6 +138,13 @@ impl Connect {
     /// readable on the way.
     pub const fn allow_plaintext_beyond_loopback(mut self, allow: bool) -> Self {
         self.options.allow_plaintext_beyond_loopback = allow;
+        self
+    }
+
+    /// How a runtime behind `wss://` is verified; as the operating system does unless this says otherwise.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::tls::ClientTls) -> Self {
+        self.options.tls = Some(tls);
         self
     }
 
@@ -172,7 +208,7 @@ impl<T: Transport + 'static> Connector for WebSocketConnector<T> {
     }
 
     fn connect(&mut self) -> Self::Connecting {
-        (self.open)(self.url.clone(), self.options)
+        (self.open)(self.url.clone(), self.options.clone())
     }
 }
 
@@ -228,7 +264,18 @@ mod tests {
 
     fn first(addresses: &[&str], allow: bool) -> Result<SocketAddr, ConnectError> {
         let options = ConnectOptions { allow_plaintext_beyond_loopback: allow, ..ConnectOptions::default() };
-        block_on(open_first(addresses.iter().map(|text| text.parse().unwrap()), &options, open))
+        first_of("ws://runtime.example", addresses, &options)
+    }
+
+    fn first_of(url: &str, addresses: &[&str], options: &ConnectOptions) -> Result<SocketAddr, ConnectError> {
+        let endpoint = url.parse().unwrap();
+        block_on(open_first(&endpoint, addresses.iter().map(|text| text.parse().unwrap()), options, open))
+    }
+
+    #[test]
+    fn what_is_encrypted_may_leave_this_machine() {
+        let opened = first_of("wss://runtime.example", &["192.0.2.1:1"], &ConnectOptions::default());
+        assert_eq!(opened.unwrap(), "192.0.2.1:1".parse().unwrap());
     }
 
     #[test]

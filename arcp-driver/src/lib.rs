@@ -169,6 +169,10 @@ pub mod lines;
 pub mod listen;
 #[cfg(all(unix, feature = "stdio"))]
 pub mod stdio;
+#[cfg(feature = "websocket")]
+pub mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 pub mod upgrade;
 pub mod url;

@@ -5,8 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_io::{AsyncRead, AsyncWrite};
+
 use crate::EndpointError;
 use crate::gate::Gate;
+use crate::stream::ByteStream;
 use crate::upgrade::UpgradePolicy;
 use crate::url::is_loopback;
 use crate::websocket::WebSocketLimits;
@@ -43,6 +46,8 @@ pub struct ListenOptions {
     hosts: Vec<String>,
     origins: Vec<String>,
     allow_plaintext_beyond_loopback: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::ServerTls>,
     /// How long a connection may take for its upgrade request. Default 5 s.
     pub upgrade_timeout: Duration,
     /// Sizes of each connection.
@@ -57,6 +62,8 @@ impl Default for ListenOptions {
             hosts: Vec::new(),
             origins: Vec::new(),
             allow_plaintext_beyond_loopback: false,
+            #[cfg(feature = "tls")]
+            tls: None,
             upgrade_timeout: Duration::from_secs(5),
             limits: WebSocketLimits::runtime(),
             gate: Gate::default(),
@@ -87,6 +94,39 @@ impl ListenOptions {
         self
     }
 
+    /// Serves with TLS: clients come with `wss://`, and addresses that others can reach may be listened on. Name the hosts
+    /// they come for with [`host`](Self::host).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: crate::tls::ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Whether what is accepted is encrypted.
+    #[must_use]
+    pub const fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Encrypts an accepted stream if the listener has TLS. There is no time limit here; put one around it (protocol §9).
+    ///
+    /// # Errors
+    /// Whatever the stream or the handshake says.
+    pub async fn secure<S>(&self, stream: S) -> io::Result<ByteStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.accept(stream).await;
+        }
+        Ok(ByteStream::Plain(stream))
+    }
+
     /// Listens on the first of these addresses that can be had.
     ///
     /// # Errors
@@ -113,11 +153,18 @@ impl ListenOptions {
     }
 
     fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
-        if self.allow_plaintext_beyond_loopback || is_loopback(address.ip()) {
+        if self.is_secured() || self.allow_plaintext_beyond_loopback || is_loopback(address.ip()) {
             Ok(())
         } else {
             Err(ServeError::BeyondLoopback(address))
         }
+    }
+
+    /// The URL for clients of a listener on `local`.
+    #[must_use]
+    pub fn url(&self, local: SocketAddr) -> String {
+        let scheme = if self.is_secured() { "wss" } else { "ws" };
+        format!("{scheme}://{local}/arcp")
     }
 
     /// The upgrade policy of a listener on `local`.
@@ -133,12 +180,6 @@ impl ListenOptions {
         let policy = self.hosts.iter().fold(policy, |policy, host| policy.with_host(host.clone()));
         self.origins.iter().fold(policy, |policy, origin| policy.with_origin(origin.clone()))
     }
-}
-
-/// The URL for clients of a listener on `local`.
-#[must_use]
-pub fn url_of(local: SocketAddr) -> String {
-    format!("ws://{local}/arcp")
 }
 
 #[cfg(test)]

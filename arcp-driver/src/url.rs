@@ -55,8 +55,8 @@ pub enum EndpointError {
     /// The path has characters that do not belong in a request line.
     #[error("the path must be printable ASCII without spaces and without a fragment (#)")]
     Path,
-    /// A `wss://` URL.
-    #[error("TLS (wss://) is not supported yet; use ws:// to a runtime on this machine")]
+    /// A `wss://` URL, in a build without the feature `tls`.
+    #[error("wss:// needs the feature `tls`, without which this was built; ws:// goes to this machine only")]
     Tls,
     /// Plain `ws://` to another machine.
     #[error("ws:// is allowed to this machine only, since it carries the bearer token in plain text")]
@@ -88,14 +88,21 @@ impl Endpoint {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Whether it is connected to with TLS.
+    #[must_use]
+    pub const fn is_secured(&self) -> bool {
+        self.tls
+    }
+
     /// Whether this endpoint may be connected to at all (protocol §10.1): plain `ws://` only when its host is
     /// `localhost` or a loopback address, or when `plaintext_beyond_loopback` overrides that.
     ///
     /// # Errors
-    /// [`EndpointError::Tls`] for `wss://`, [`EndpointError::PlaintextBeyondLoopback`] for the rest.
+    /// [`EndpointError::Tls`] for `wss://` without the feature `tls`, [`EndpointError::PlaintextBeyondLoopback`] for the
+    /// rest.
     pub fn check(&self, plaintext_beyond_loopback: bool) -> Result<(), EndpointError> {
         if self.tls {
-            return Err(EndpointError::Tls);
+            return if cfg!(feature = "tls") { Ok(()) } else { Err(EndpointError::Tls) };
         }
         let loopback = match &self.host {
             Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
@@ -257,6 +264,9 @@ mod tests {
             assert_eq!(check(remote, false), Err(EndpointError::PlaintextBeyondLoopback), "{remote}");
             assert_eq!(check(remote, true), Ok(()), "{remote}");
         }
-        assert_eq!(check("wss://localhost", true), Err(EndpointError::Tls));
+        let secured = if cfg!(feature = "tls") { Ok(()) } else { Err(EndpointError::Tls) };
+        for anywhere in ["wss://localhost", "wss://example.com"] {
+            assert_eq!(check(anywhere, false), secured, "{anywhere}");
+        }
     }
 }

@@ -13,7 +13,7 @@ pub use arcp_driver::connect::ClientStartError;
 /// Opens WebSocket connections to one URL on tokio.
 pub type WebSocketConnector = arcp_driver::connect::WebSocketConnector<WebSocketTransport>;
 
-/// A connector for `ws://host[:port][/path]`; port 7777 and path `/arcp` unless said otherwise.
+/// A connector for `ws://host[:port][/path]` or `wss://…`; port 7777 and path `/arcp` unless said otherwise.
 ///
 /// # Errors
 /// [`EndpointError`](arcp_driver::url::EndpointError) if the URL cannot be connected to, whatever the network does.
@@ -31,7 +31,7 @@ fn open(url: String, options: ConnectOptions) -> Opening<WebSocketTransport, Con
     })
 }
 
-/// Starts connecting to `ws://host[:port][/path]`. Give it a token, then await it.
+/// Starts connecting to `ws://host[:port][/path]` or, with the feature `tls`, `wss://…`. Give it a token, then await it.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

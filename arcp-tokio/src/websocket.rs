@@ -4,7 +4,9 @@
 use std::{future::Future, net::SocketAddr, pin::Pin};
 
 use arcp_driver::{
-    connect::open_first,
+    connect::{open_first, secure},
+    listen::ListenOptions,
+    stream::ByteStream,
     upgrade::UpgradePolicy,
     url::{Endpoint, Host},
     websocket::{self, CLOSE_WAIT},
@@ -16,23 +18,24 @@ pub use arcp_driver::websocket::{AcceptError, ConnectError, ConnectOptions, WebS
 use crate::compat::Compat;
 
 /// A WebSocket over a tokio stream.
-pub type WebSocketTransport<S = TcpStream> = websocket::WebSocketTransport<Compat<S>>;
+pub type WebSocketTransport<S = TcpStream> = websocket::WebSocketTransport<ByteStream<Compat<S>>>;
 
-/// Answers the upgrade request on an accepted connection. `TCP_NODELAY` is switched on. There is no time limit here;
-/// put one around it (protocol §9).
+/// Answers the upgrade request on an accepted connection, behind the TLS handshake if `options` has a certificate.
+/// `TCP_NODELAY` is switched on. There is no time limit here; put one around it (protocol §9).
 ///
 /// # Errors
 /// [`AcceptError`]; a refusal was sent to the peer already.
 pub async fn accept(
     stream: TcpStream,
     policy: &UpgradePolicy,
-    limits: &WebSocketLimits,
+    options: &ListenOptions,
 ) -> Result<WebSocketTransport, AcceptError> {
     stream.set_nodelay(true)?;
-    websocket::accept(Compat::new(stream), policy, limits, close_timer).await
+    let stream = options.secure(Compat::new(stream)).await?;
+    websocket::accept(stream, policy, &options.limits, close_timer).await
 }
 
-/// Connects to `url`: `ws://host[:port][/path]`, by default port 7777 and path `/arcp`. `TCP_NODELAY` is switched on.
+/// Connects to `url`: `ws://host[:port][/path]`, or `wss://` for TLS, by default port 7777 and path `/arcp`. `TCP_NODELAY` is switched on.
 /// There is no time limit here; put one around it.
 ///
 /// # Errors
@@ -42,7 +45,8 @@ pub async fn connect(url: &str, options: &ConnectOptions) -> Result<WebSocketTra
     endpoint.check(options.allow_plaintext_beyond_loopback)?;
     let stream = open(&endpoint, options).await?;
     stream.set_nodelay(true)?;
-    websocket::connect(Compat::new(stream), &endpoint, &options.limits, close_timer).await
+    let stream = secure(Compat::new(stream), &endpoint, options).await?;
+    websocket::connect(stream, &endpoint, &options.limits, close_timer).await
 }
 
 async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
@@ -50,7 +54,7 @@ async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<TcpStream
         Host::Name(name) => lookup_host((name.as_str(), endpoint.port())).await?.collect(),
         Host::Address(address) => vec![(*address, endpoint.port()).into()],
     };
-    open_first(addresses, options, TcpStream::connect).await
+    open_first(endpoint, addresses, options, TcpStream::connect).await
 }
 
 fn close_timer() -> Pin<Box<dyn Future<Output = ()> + Send>> {

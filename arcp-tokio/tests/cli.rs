@@ -12,6 +12,8 @@ mod permitted;
 mod program;
 #[path = "cli/secrets.rs"]
 mod secrets;
+#[path = "cli/secured.rs"]
+mod secured;
 #[cfg(unix)]
 #[path = "cli/stopping.rs"]
 mod stopping;
@@ -296,7 +298,8 @@ async fn arguments_that_cannot_be_used_have_exit_code_2_and_one_line() {
         (&["submit", "Bad Name", "--token", CANARY], 2, "an agent is `name` or `name@version`"),
         (&["submit", "echo", "--token", CANARY, "--url", "http://canary-3f9c"], 2, "ws://"),
         (&["submit", "echo", "--token", CANARY, "--url", "ws://me:canary-3f9c@localhost"], 2, "password"),
-        (&["submit", "echo", "--token", CANARY, "--url", "wss://localhost"], 2, "TLS"),
+        (&["submit", "echo", "--token", CANARY, "--tls-ca", "/nonexistent"], 2, "--tls-ca /nonexistent: "),
+        (&["serve", "--token", "a=b", "--tls-cert", "/nonexistent"], 2, "--tls-key"),
         (&["submit", "echo", "--token", CANARY, "--input", "{canary-3f9c"], 2, "--input is no JSON"),
         (&["submit", "echo", "--token", CANARY, "--input", "{} {}"], 2, "--input is no JSON"),
         (&["submit", "echo", "--token", CANARY, "--input", "@/nonexistent"], 1, "cannot read /nonexistent"),

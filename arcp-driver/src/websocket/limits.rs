@@ -50,17 +50,25 @@ impl WebSocketLimits {
 }
 
 /// How a client connects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ConnectOptions {
     /// Sizes; [`WebSocketLimits::client`] by default.
     pub limits: WebSocketLimits,
     /// Whether plain `ws://` may go to other machines, with the bearer token readable on the way; not by default.
     pub allow_plaintext_beyond_loopback: bool,
+    /// How runtimes behind `wss://` are verified; as the operating system does by default.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::tls::ClientTls>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { limits: WebSocketLimits::client(), allow_plaintext_beyond_loopback: false }
+        Self {
+            limits: WebSocketLimits::client(),
+            allow_plaintext_beyond_loopback: false,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 

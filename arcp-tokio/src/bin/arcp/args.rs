@@ -103,6 +103,15 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<String>,
 
+    /// Serve with TLS, at wss://: the certificate to show, and those between it and its authority, as PEM. With it other
+    /// machines may be listened to.
+    #[arg(long, value_name = "PATH", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The private key of that certificate, as PEM.
+    #[arg(long, value_name = "PATH", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
     /// Listen beyond this machine although everything, tokens included, travels in plain text.
     #[arg(long)]
     pub(crate) unsafe_plaintext_beyond_loopback: bool,
@@ -236,6 +245,11 @@ pub(crate) struct Target {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Trust the certificates of the authorities in this file, as PEM, and no others, when connecting to wss://. Without it,
+    /// those of the operating system.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tls_ca: Option<PathBuf>,
+
     /// Connect beyond this machine although everything, the token included, travels in plain text.
     #[arg(long)]
     pub(crate) unsafe_plaintext_beyond_loopback: bool,
@@ -243,7 +257,7 @@ pub(crate) struct Target {
 
 /// What came of reading the arguments.
 pub(crate) enum Invocation {
-    Run(Command),
+    Run(Box<Command>),
     Refused(Failure),
     /// The help, or the version; it is printed already.
     Said,
@@ -295,7 +309,7 @@ pub(crate) fn invocation() -> Invocation {
 
 fn read(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => Invocation::Run(cli.command.unwrap_or(Command::Demo)),
+        Ok(cli) => Invocation::Run(Box::new(cli.command.unwrap_or(Command::Demo))),
         Err(error) if !error.use_stderr() => match error.print() {
             Ok(()) => Invocation::Said,
             Err(error) => Invocation::Refused(Failure::output(&error)),
@@ -380,7 +394,9 @@ mod tests {
 
     #[test]
     fn no_command_is_the_demo() {
-        assert!(matches!(read(["arcp".into()]), Invocation::Run(Command::Demo)));
+        assert!(
+            matches!(read(["arcp".into()]), Invocation::Run(command) if matches!(*command, Command::Demo))
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod agents;
 mod args;
 mod cancel;
+mod certificates;
 mod demo;
 mod denial;
 mod describe;
@@ -29,7 +30,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     match args::invocation() {
-        Invocation::Run(command) => run(command).unwrap_or_else(|failure| failure.report()),
+        Invocation::Run(command) => run(*command).unwrap_or_else(|failure| failure.report()),
         Invocation::Refused(failure) => failure.report(),
         Invocation::Said => ExitCode::SUCCESS,
     }

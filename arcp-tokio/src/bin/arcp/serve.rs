@@ -10,6 +10,7 @@ use arcp_tokio::Server;
 
 use crate::agents::{self, Observer, Stage};
 use crate::args;
+use crate::certificates::identity;
 use crate::failure::{Failure, warn};
 use crate::issuer;
 use crate::signals::Signals;
@@ -25,7 +26,7 @@ pub(crate) struct Plan {
 }
 
 enum Place {
-    Listen { address: String, hosts: Vec<String>, beyond_loopback: bool },
+    Listen { address: String, options: Box<ListenOptions> },
     Stdio,
 }
 
@@ -49,11 +50,15 @@ impl Plan {
         let place = if arguments.stdio {
             Place::Stdio
         } else {
-            Place::Listen {
-                address: arguments.listen,
-                hosts: arguments.allow_host,
-                beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
+            let mut options = arguments
+                .allow_host
+                .into_iter()
+                .fold(ListenOptions::default(), ListenOptions::host)
+                .allow_plaintext_beyond_loopback(arguments.unsafe_plaintext_beyond_loopback);
+            if let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
+                options = options.tls(identity(certificate, key)?);
             }
+            Place::Listen { address: arguments.listen, options: Box::new(options) }
         };
         Ok(Self { place, grants, jwt, observers: arguments.observer, quiet: arguments.quiet })
     }
@@ -77,8 +82,8 @@ impl Plan {
         let builder = agents::add(builder, &observer(self.quiet));
         let runtime = builder.build().map_err(Failure::usage)?;
         match self.place {
-            Place::Listen { address, hosts, beyond_loopback } => {
-                listen(runtime, &address, &hosts, beyond_loopback, self.quiet, signals).await
+            Place::Listen { address, options } => {
+                listen(runtime, &address, *options, self.quiet, signals).await
             }
             Place::Stdio => stdio(runtime, signals).await,
         }
@@ -88,19 +93,14 @@ impl Plan {
 async fn listen(
     runtime: Runtime,
     address: &str,
-    hosts: &[String],
-    beyond_loopback: bool,
+    options: ListenOptions,
     quiet: bool,
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
-    let options = hosts
-        .iter()
-        .fold(ListenOptions::default(), |options, host| options.host(host))
-        .allow_plaintext_beyond_loopback(beyond_loopback);
     let server = Server::bind_with(address, options).await.map_err(|error| match error {
-        ServeError::BeyondLoopback(_) => {
-            Failure::usage(format!("{error}; --unsafe-plaintext-beyond-loopback overrides that"))
-        }
+        ServeError::BeyondLoopback(_) => Failure::usage(format!(
+            "{error}; give --tls-cert and --tls-key, or override that with --unsafe-plaintext-beyond-loopback"
+        )),
         error => Failure::error(error),
     })?;
     if !quiet {

@@ -8,6 +8,7 @@ use arcp_driver::{Client, ClientConfig, Connected, Connector, Secret, SessionEve
 use arcp_tokio::{TokioTimer, connector};
 
 use crate::args;
+use crate::certificates::authorities;
 use crate::failure::Failure;
 use crate::show::Show;
 use crate::signals::Signals;
@@ -47,6 +48,7 @@ impl Target {
         check_token(&token).map_err(|why| Failure::usage(format!("--token: {why}")))?;
         let options = ConnectOptions {
             allow_plaintext_beyond_loopback: arguments.unsafe_plaintext_beyond_loopback,
+            tls: arguments.tls_ca.as_deref().map(authorities).transpose()?,
             ..ConnectOptions::default()
         };
         arguments
@@ -65,8 +67,8 @@ impl Target {
 
     /// Opens a session under this client name. `show` is told what happens to it from there on.
     pub(crate) async fn open(self, name: &str, show: Show) -> Result<Session, Failure> {
-        let connector =
-            connector(&self.url, self.options).map_err(|error| Failure::usage(format!("--url: {error}")))?;
+        let connector = connector(&self.url, self.options.clone())
+            .map_err(|error| Failure::usage(format!("--url: {error}")))?;
         let mut signals =
             Signals::new().map_err(|error| Failure::error(format!("cannot hear signals: {error}")))?;
         let mut config = ClientConfig::new(self.token.clone());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arcp_driver::connect::{ATTEMPT_TIMEOUT, attempt_timed_out};
+use arcp_driver::stream::ByteStream;
 use arcp_driver::url::Endpoint;
 use arcp_driver::websocket::{self, CLOSE_WAIT, ConnectError, WebSocketLimits};
 use arcp_driver::{Connector, TransportKind};
@@ -142,7 +143,8 @@ impl Connector for CableConnector {
                 let stream = TcpStream::connect(relay).await?;
                 stream.set_nodelay(true)?;
                 let limits = WebSocketLimits::client();
-                websocket::connect(Compat::new(stream), &endpoint, &limits, close_timer).await
+                websocket::connect(ByteStream::Plain(Compat::new(stream)), &endpoint, &limits, close_timer)
+                    .await
             };
             let transport = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt)
                 .await
