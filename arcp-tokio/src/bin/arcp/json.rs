@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use arcp_driver::{
-    Cancelled, Connected, ErrorPayload, Job, JobEntry, JobError, JobEvent, JobId, JobOutput, RawJson,
-    Subscribed, UnixTime, Versions,
+    Cancelled, Connected, ErrorPayload, EventBody, EventKind, Job, JobEntry, JobError, JobEvent, JobId,
+    JobOutput, RawJson, Subscribed, UnixTime, Versions,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -32,6 +32,17 @@ fn say_as(name: &str, members: Value) -> io::Result<()> {
 /// A peer's JSON as it was sent, so that no number changes, and without line ends, which are only white space in it.
 fn raw(json: &RawJson) -> io::Result<Box<RawValue>> {
     Ok(RawValue::from_string(json.as_str().replace(['\n', '\r'], " "))?)
+}
+
+/// The body of an event. What is printed is often kept, so the value of a new credential is left out.
+fn body(kind: &EventKind, body: &RawJson) -> io::Result<Box<RawValue>> {
+    match EventBody::read(kind, body) {
+        Ok(EventBody::CredentialRotated { id, .. }) => {
+            let shown = json!({ "phase": "credential_rotated", "id": id });
+            Ok(serde_json::value::to_raw_value(&shown)?)
+        }
+        _ => raw(body),
+    }
 }
 
 fn time(time: Option<UnixTime>) -> Option<String> {
@@ -180,7 +191,7 @@ pub(crate) fn event(job: &JobId, event: &JobEvent) -> io::Result<()> {
         kind: event.kind().as_str(),
         pos: event.position(),
         ts: time(event.time()),
-        body: raw(event.raw())?,
+        body: body(event.kind(), event.raw())?,
     })
 }
 
@@ -288,6 +299,19 @@ mod tests {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64(&[0xff, 0xfe, 0x00]), "//4A");
+    }
+
+    #[test]
+    fn the_value_of_a_credential_is_not_printed() {
+        let shown = |text: &str| {
+            let body = RawJson::parse(text.to_owned()).unwrap();
+            super::body(&EventKind::Status, &body).unwrap().get().to_owned()
+        };
+        let rotated =
+            r#"{"phase":"credential_rotated","id":"c1","value":"s","details":{"id":"c1","value":"s"}}"#;
+        assert_eq!(shown(rotated), r#"{"id":"c1","phase":"credential_rotated"}"#);
+        let other = r#"{"phase":"loading","details":{"value":"s"}}"#;
+        assert_eq!(shown(other), other);
     }
 
     #[test]

@@ -80,6 +80,19 @@ fn only_the_submitter_sees_it_when_subscribing() {
         let listed = world.ask(connection, "l1", "session.list_jobs", json!({}));
         assert!(!listed.to_string().contains("cred_"), "D-17");
     }
+    world.runtime.rotate_credential(world.now, job).unwrap();
+    world.settle();
+    let (issue, request) = world.only_issue();
+    world.make(issue, "s3cr3t-two");
+    let new = request.credential.to_string();
+    let body = |frame: &Value| frame["payload"]["body"].clone();
+    assert_eq!(body(&world.one(same))["value"], "s3cr3t-two");
+    assert_eq!(
+        body(&world.one(other)),
+        json!({"phase": "credential_rotated", "id": new, "details": {"id": new}}),
+        "D-18"
+    );
+    assert!(world.take(without).is_empty());
     world.finish(job, "1");
     let (late, _) = private(&mut world, "good", QUIET);
     let history = json!({"job_id": id, "history": true});
