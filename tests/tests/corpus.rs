@@ -28,7 +28,7 @@ fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
 }
 
-/// The committed inputs of a target: what once went wrong.
+/// The committed inputs of a target: what once went wrong, and some that a fuzzer found to be unlike the others.
 fn committed(target: &str) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(corpus(target)) else { return Vec::new() };
     let mut found: Vec<_> = entries
