@@ -32,7 +32,7 @@ use crate::runtime::{Control, Said};
 
 pub use delegate::{ChildJob, ChildOutput, Delegate, DelegationError};
 pub use events::{Artifact, Log, Metric, Progress, Status};
-pub use operation::OperationError;
+pub use operation::{Hop, OperationError};
 pub use quantity::Quantity;
 pub use stream::{BytesStream, TextStream};
 

@@ -145,8 +145,8 @@ pub use client::{
     SessionState, Submit, Subscribe,
 };
 pub use context::{
-    Artifact, BytesStream, ChildJob, ChildOutput, Delegate, DelegationError, Emit, JobContext, Log, Metric,
-    OperationError, Progress, Quantity, Status, Stopping, TextStream,
+    Artifact, BytesStream, ChildJob, ChildOutput, Delegate, DelegationError, Emit, Hop, JobContext, Log,
+    Metric, OperationError, Progress, Quantity, Status, Stopping, TextStream,
 };
 pub use entropy::{NoEntropy, OsEntropy};
 pub use job::{Job, JobError, JobEvent, JobOutput, Watch};

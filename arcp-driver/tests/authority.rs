@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arcp_driver::{
     AgentError, Amount, Capability, ChildOutput, Client, ClientError, Currency, DelegationError, Denial,
-    ErrorCode, EventBody, Job, JobContext, JobError, LeaseDecision, LeaseQuestion, OperationError,
+    ErrorCode, EventBody, Hop, Job, JobContext, JobError, LeaseDecision, LeaseQuestion, OperationError,
     RequestError, Runtime, RuntimeBuilder, RuntimeEvent, StopReason, ToolError, TraceId,
 };
 use common::World;
@@ -510,5 +510,51 @@ fn a_child_is_watched_from_the_session_of_its_parent() {
             seen += 1;
         }
         assert_eq!((seen, late.result::<u64>().await.unwrap()), (3, 7));
+    });
+}
+
+#[test]
+fn every_hop_of_a_redirect_is_judged() {
+    let world = World::new();
+    let (_runtime, client, _) =
+        world.pair(Runtime::builder().agent("a", |job: JobContext, (): ()| async move {
+            let follow = async |url: &str, redirects| {
+                job.fetch_following(url, redirects, |url| async move {
+                    Ok::<_, io::Error>(match url.as_str() {
+                        "https://a.example/start" => Hop::To("/next?q=1".into()),
+                        "https://a.example/next?q=1" => Hop::To("https://b.example/end".into()),
+                        "https://a.example/away" => Hop::To("https://evil.example/".into()),
+                        "https://a.example/odd" => Hop::To("//evil.example/".into()),
+                        "https://a.example/loop" => Hop::To("/loop".into()),
+                        "https://evil.example/" => panic!("a denied hop is not fetched"),
+                        end => Hop::Done(end.to_owned()),
+                    })
+                })
+                .await
+            };
+            let end = follow("https://A.example/start", 2).await?;
+            for (url, code) in [("away", ErrorCode::PermissionDenied), ("odd", ErrorCode::PermissionDenied)] {
+                assert_eq!(
+                    follow(&format!("https://a.example/{url}"), 2).await.unwrap_err().code(),
+                    code,
+                    "D-41"
+                );
+            }
+            assert_eq!(
+                follow("https://a.example/loop", 2).await.unwrap_err().to_string(),
+                "more redirects than the 2 allowed"
+            );
+            assert_eq!(
+                follow("https://a.example/start", 1).await.unwrap_err().to_string(),
+                "more redirects than the 1 allowed"
+            );
+            Ok::<_, AgentError>(json!(end))
+        }));
+    world.run(async move {
+        let lease = ["https://a.example/**", "https://b.example/**"];
+        let mut job = client.submit("a").lease("net.fetch", lease).await.unwrap();
+        let (lines, ended) = story(&mut job).await;
+        assert_eq!(ended.unwrap(), json!("https://b.example/end"));
+        assert_eq!(lines.iter().filter(|line| line.contains("calls net.fetch")).count(), 3 + 2 + 2 + 3 + 2);
     });
 }

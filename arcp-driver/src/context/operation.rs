@@ -30,6 +30,22 @@ pub enum OperationError {
     Misuse(ApiMisuse),
 }
 
+/// What one fetch came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hop<R> {
+    /// This is it.
+    Done(R),
+    /// It is elsewhere.
+    To(String),
+}
+
+/// Scheme, host and port of a canonical URL.
+fn origin_of(url: &str) -> &str {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let path = url[authority..].find('/').map_or(url.len(), |at| authority + at);
+    &url[..path]
+}
+
 impl OperationError {
     /// The code that says it.
     #[must_use]
@@ -205,8 +221,9 @@ impl JobContext {
         self.perform(Capability::FsWrite, path, act).await
     }
 
-    /// Fetches a URL: `act` gets the canonical one. [`perform`](Self::perform) with `net.fetch`. Every redirect is a fetch
-    /// of its own (D-41), and only a pattern that [names the host](Canonical::names_one_host) permits addresses that are
+    /// Fetches a URL: `act` gets the canonical one. [`perform`](Self::perform) with `net.fetch`. `act` must not follow
+    /// redirects, which [`fetch_following`](Self::fetch_following) is for, and must connect to no address that
+    /// [`Canonical::permits_address`] refuses: only a pattern that [names the host](Canonical::names_one_host) permits addresses that are
     /// private, loopback or link-local.
     ///
     /// # Errors
@@ -218,6 +235,55 @@ impl JobContext {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.perform(Capability::NetFetch, url, act).await
+    }
+
+    /// Fetches a URL and follows redirects, each of which is a fetch of its own: announced, judged and told (D-41). `act`
+    /// fetches one canonical URL without following anything and says whether that was all. A place it is sent on to is an
+    /// absolute URL, or a path on the same host.
+    ///
+    /// ```
+    /// # use arcp_driver::{AgentError, Hop, JobContext};
+    /// # async fn get(_: &str) -> Result<(u16, String), std::io::Error> { Ok((200, String::new())) }
+    /// async fn page(job: JobContext, url: String) -> Result<String, AgentError> {
+    ///     let page = job.fetch_following(&url, 5, |url| async move {
+    ///         Ok::<_, std::io::Error>(match get(url.as_str()).await? {
+    ///             (301 | 302 | 307 | 308, location) => Hop::To(location),
+    ///             (_, page) => Hop::Done(page),
+    ///         })
+    ///     });
+    ///     Ok(page.await?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OperationError`] of the first hop that is denied or fails; [`OperationError::Failed`] after more than `redirects`.
+    pub async fn fetch_following<F, Fut, R, E>(
+        &self,
+        url: &str,
+        redirects: usize,
+        mut act: F,
+    ) -> Result<R, OperationError>
+    where
+        F: FnMut(Canonical) -> Fut,
+        Fut: Future<Output = Result<Hop<R>, E>>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let mut url = url.to_owned();
+        for _ in 0..=redirects {
+            let mut origin = String::new();
+            let hop = self.fetch(&url, |canonical| {
+                origin.push_str(origin_of(canonical.as_str()));
+                act(canonical)
+            });
+            match hop.await? {
+                Hop::Done(result) => return Ok(result),
+                Hop::To(place) if place.starts_with('/') && !place.starts_with("//") => {
+                    url = format!("{origin}{place}");
+                }
+                Hop::To(place) => url = place,
+            }
+        }
+        Err(OperationError::Failed(format!("more redirects than the {redirects} allowed").into()))
     }
 
     /// Invokes a model. [`perform`](Self::perform) with `model.use`.
