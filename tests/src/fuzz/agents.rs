@@ -127,7 +127,9 @@ impl Host {
             }
             JobNews::ChildEnded { child, .. } => {
                 let known = self.children.insert((job, *child), true);
-                assert_eq!(known, Some(false), "a child ends once, after it was announced");
+                // Damaged rows may give a job that begins anew a child from before.
+                let is_odd = self.forgets && known.is_none();
+                assert!(known == Some(false) || is_odd, "a child ends once, after it was announced");
             }
             _ => {}
         }

@@ -139,6 +139,7 @@ fn inherit(
     let of =
         |currency: &Currency| left.iter().find(|(known, _)| known == currency).map(|(_, amount)| *amount);
     let within = request.subset_of(parent, of, policy);
+    assert_eq!(within.is_ok(), is_within(request, parent, of, policy), "{request:?} of {parent:?}");
     let effective = request.inherit(parent, of, policy);
     // Both together are far from the limits of a lease.
     assert_eq!(effective.is_ok(), within.is_ok(), "{effective:?}");
@@ -174,6 +175,29 @@ fn inherit(
         ),
         Ok(())
     );
+}
+
+/// Whether each part of a request lies within its part of the parent's lease.
+fn is_within(
+    request: &Lease,
+    parent: &Lease,
+    left: impl Fn(&Currency) -> Option<Amount>,
+    policy: Policy,
+) -> bool {
+    let mut every = (0..7).map(capability);
+    let patterns = every.all(|capability| {
+        let held = parent.patterns(&capability);
+        let is_free = held.is_none() && capability == Capability::ModelUse && policy.unlisted_models;
+        let is_held =
+            |pattern: &Pattern| held.unwrap_or_default().iter().any(|parent| parent.covers(pattern));
+        is_free || request.patterns(&capability).unwrap_or_default().iter().all(is_held)
+    });
+    let money = request.budget().iter().all(|asked| {
+        let is_limited = parent.budget().iter().any(|held| held.currency == asked.currency);
+        !is_limited || left(&asked.currency).is_some_and(|left| asked.amount <= left)
+    });
+    let end = request.expires_at().zip(parent.expires_at()).is_none_or(|(own, parent)| own <= parent);
+    patterns && money && end
 }
 
 /// No target is permitted by `less` that `more` does not permit.

@@ -113,8 +113,11 @@ pub(super) fn conversations() -> Seeds {
         }
         (format!("leases-{flags}"), input)
     };
-    let others =
-        [("leases-by-name".to_owned(), by_name()), ("leases-exhausted-by-a-child".to_owned(), exhausted())];
+    let others = [
+        ("leases-by-name".to_owned(), by_name()),
+        ("leases-exhausted-by-a-child".to_owned(), exhausted()),
+        ("leases-spent-meanwhile".to_owned(), spent_meanwhile()),
+    ];
     (0..32).map(talk).chain(others).collect()
 }
 
@@ -130,6 +133,17 @@ fn exhausted() -> Vec<u8> {
         b"\n\x12\0\x01\x02\0\n\x12\x01\x01\x02\0",
     ];
     [submit.as_bytes(), &acts.concat()].concat()
+}
+
+/// While a child waits for its credential, its parent spends what the child was to have.
+fn spent_meanwhile() -> Vec<u8> {
+    let acts: [&[u8]; 4] = [
+        b"\x14\n\x12\0\x05\x02\x09\x01\0\0\0",
+        b"\n\x12\0\x03\x01\0\0\n\x12\0\x03\x02\0\0\n\x12\0\x03\x01\0\0",
+        b"\n\x13\x07\n\x12\0\x03\x01\0\0",
+        b"\n\x12\0\x05\x03\x09\x01\0\0\0\n\x12\0\x03\x08\0\0\n\x13\x07",
+    ];
+    acts.concat()
 }
 
 /// Jobs under leases over a link: children that spend, and that end before their parents, before and behind a break.

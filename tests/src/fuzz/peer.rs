@@ -115,10 +115,14 @@ impl Peer {
     fn number(&mut self, job: &str, seq: Option<u64>) {
         let Some(seq) = seq else { return };
         assert!(self.numbers.insert(seq), "number {seq} again");
+        self.untaken.push(seq);
+        // Of an event without a number, or with one that does not count, it says nothing.
+        if seq > 1 << 63 {
+            return;
+        }
         let highest = self.highest.entry(job.to_owned()).or_default();
         assert!(seq > *highest, "number {seq} behind {highest} of {job}");
         *highest = seq;
-        self.untaken.push(seq);
     }
 
     pub(super) fn open(&mut self) {
