@@ -208,4 +208,11 @@ fn what_is_inherited_must_fit_too() {
     let child = lease(&alloc::format!("{{\"tool.call\":[{tools}]}}"));
     assert_eq!(inherit(&child, &parent), Some(ErrorCode::InvalidRequest));
     assert_eq!(inherit(&lease("{}"), &parent), None);
+
+    let vendors = |count: usize| {
+        let all: Vec<_> = (0..count).map(|index| alloc::format!("\"x-vendor.a.n{index}\":[]")).collect();
+        lease(&alloc::format!("{{{}}}", all.join(",")))
+    };
+    assert_eq!(inherit(&vendors(31), &lease(r#"{"model.use":[]}"#)), None);
+    assert_eq!(inherit(&vendors(32), &lease(r#"{"model.use":[]}"#)), Some(ErrorCode::InvalidRequest));
 }

@@ -176,10 +176,10 @@ fn exhaustion_may_be_fatal() {
 }
 
 #[test]
-fn an_owner_without_the_feature_is_not_told_what_is_left() {
+fn a_subscriber_sees_the_owners_stream_as_it_is() {
     let (mut world, _, job, accepted) = with_budget(json!(["USD:1.00"]));
     let (b, _) = world.session(ALL.without(Feature::CostBudget).without(Feature::Heartbeat));
-    // The key moves the job to a session that did not negotiate budgets.
+    // It did not negotiate budgets.
     let subscribed = world.ask(b, "m1", "job.subscribe", json!({"job_id": accepted["job_id"]}));
     assert_eq!(subscribed["type"], "job.subscribed");
     world.metric(job, "cost.x", "0.5", "USD");

@@ -5,8 +5,9 @@ use std::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, hello, types};
+use super::harness::{ALL, World, code, hello, types};
 use crate::feature::Feature;
+use crate::time::UnixTime;
 use crate::wire::testing::{is_minted, is_trace_id};
 
 fn parent() -> Value {
@@ -81,4 +82,41 @@ fn a_client_that_pairs_by_order_reads_of_the_child_in_the_event_alone() {
         assert_eq!(events[0]["payload"]["body"]["child_job_id"], child.key.to_string());
         assert_eq!(events[1]["job_id"], child.key.to_string(), "its frames come all the same");
     }
+}
+
+#[test]
+fn a_child_whose_own_lease_has_ended_ends_for_that_reason() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL.without(Feature::Heartbeat));
+    let (job, _) = world.submit_with(a, "m1", parent());
+    let end = json!({"expires_at": "2026-08-14T09:31:00Z"});
+    let child = world.delegate_to(job, "a", json!({}), end).unwrap();
+    world.take(a);
+    // Nobody has looked at the clock since it leapt.
+    world.now.unix = UnixTime::parse_rfc3339("2026-08-14T09:32:00Z").unwrap();
+    world.finish(job, "1");
+    world.finish(child.job, "1");
+    let frames = world.take(a);
+    assert_eq!(types(&frames), ["job.result", "job.error"]);
+    assert_eq!(code(&frames[1]), "LEASE_EXPIRED");
+}
+
+#[test]
+fn a_taken_over_job_brings_the_children_of_its_children() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    let mut submit = parent();
+    submit["idempotency_key"] = json!("k");
+    let (job, accepted) = world.submit_with(a, "m1", submit.clone());
+    let child = world.delegate(job, json!({"agent.delegate": ["a"]})).unwrap();
+    let grandchild = world.delegate(child.job, json!({})).unwrap();
+    world.settle();
+    let (b, _) = world.session(ALL);
+    world.send(b, "m2", "job.submit", submit);
+    let frames = world.take(b);
+    let jobs: Vec<_> =
+        frames.iter().filter(|frame| frame["type"] == "job.accepted").map(|frame| &frame["job_id"]).collect();
+    let (child, grandchild) = (json!(child.key.to_string()), json!(grandchild.key.to_string()));
+    assert_eq!(jobs, [&accepted["job_id"], &child, &grandchild], "D-102");
+    assert_eq!(world.ask(b, "m3", "job.cancel", json!({"job_id": grandchild}))["type"], "job.cancelled");
 }

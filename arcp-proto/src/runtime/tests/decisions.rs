@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use serde_json::{Value, json};
 
+use super::budget::metrics;
 use super::harness::{ALL, World, code, config, types};
 use crate::error::ApiMisuse;
 use crate::feature::Feature;
@@ -211,4 +212,22 @@ fn a_session_that_dies_meanwhile_gets_no_job() {
     let (id, lease) = only_question(&mut dying);
     assert_eq!(grant(&mut dying, id, &lease, |_| {}), None);
     assert!(dying.stored_jobs() == 0 && dying.started.is_empty());
+}
+
+#[test]
+fn a_budget_that_was_added_binds_a_session_that_does_not_know_of_budgets() {
+    let (mut world, ..) = world();
+    let (b, _) = world.session(ALL.without(Feature::Heartbeat).without(Feature::CostBudget));
+    world.send(b, "m1", "job.submit", json!({"agent": "refactor", "lease_request": {"tool.call": ["x"]}}));
+    let (id, lease) = only_question(&mut world);
+    let misuse = grant(&mut world, id, &lease, |lease| {
+        lease.limit_budget(&Currency::parse("USD").unwrap(), Amount::parse("2").unwrap());
+    });
+    assert_eq!(misuse, None);
+    let accepted = world.one(b);
+    assert_eq!(accepted["payload"]["lease"]["cost.budget"], json!(["USD:2"]), "it is the effective lease");
+    let job = world.started[0].job;
+    world.metric(job, "cost.x", "2", "USD");
+    assert_eq!(metrics(&world.take(b)), ["cost.x 2 USD"], "what is left is not told");
+    assert_eq!(world.may(job, "tool.call", "x"), Err("BUDGET_EXHAUSTED"));
 }

@@ -277,3 +277,18 @@ fn jobs_are_held_while_the_store_is_far_behind() {
     world.store_all();
     assert_eq!(seqs(&world.take(a)).len(), 10);
 }
+
+#[test]
+fn a_job_is_held_by_the_owner_it_has_now() {
+    let mut world = limited(|limits| limits.window_events = 10);
+    let (a, _) = world.session(ALL);
+    let submit = json!({"agent": "a", "idempotency_key": "k"});
+    let (job, _) = world.submit_with(a, "m1", submit.clone());
+    let (b, _) = world.session(ALL);
+    let (other, _) = world.submit(b, "m2");
+    world.stalled.push(b);
+    world.logs(other, 8);
+    assert_eq!(holds(&mut world), [std::format!("hold {other:?}")]);
+    world.send(b, "m3", "job.submit", submit);
+    assert_eq!(holds(&mut world), [std::format!("hold {job:?}")]);
+}

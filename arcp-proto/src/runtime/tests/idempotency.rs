@@ -342,3 +342,22 @@ fn keys_survive_a_restart() {
     assert_eq!(code(&frames[1]), "INTERNAL_ERROR", "its end follows");
     assert_eq!(code(&world.ask(b, "m3", "job.submit", submit(json!(2)))), "DUPLICATE_KEY");
 }
+
+#[test]
+fn the_end_of_an_owner_before_takes_no_job_from_the_owner_now() {
+    let mut brief = config();
+    brief.resume_window = Duration::from_secs(1);
+    let mut world = World::with(brief);
+    let quiet = ALL.without(Feature::Heartbeat);
+    let (a, _) = world.session(quiet);
+    let submit = json!({"agent": "a", "idempotency_key": "k"});
+    let (_, accepted) = world.submit_with(a, "m1", submit.clone());
+    let (b, _) = world.session(quiet);
+    assert_eq!(world.ask(b, "m2", "job.submit", submit)["job_id"], accepted["job_id"]);
+    world.cut(a);
+    world.wait(Duration::from_secs(2));
+    let cancel = json!({"job_id": accepted["job_id"]});
+    let (c, _) = world.session(quiet);
+    assert_eq!(code(&world.ask(c, "m3", "job.cancel", cancel.clone())), "PERMISSION_DENIED", "D-21");
+    assert_eq!(world.ask(b, "m4", "job.cancel", cancel)["type"], "job.cancelled");
+}

@@ -162,6 +162,9 @@ fn an_operation_is_judged_by_its_canonical_target() {
         "every decision is reported, no query of a URL is"
     );
     assert!(world.take(a).is_empty(), "a bare authorisation emits nothing");
+    world.may(job, "tool.call", &"x".repeat(300)).unwrap_err();
+    let Some(RuntimeEvent::Operation { target, .. }) = world.events.last() else { unreachable!() };
+    assert_eq!(target.len(), 256, "what is reported is cut");
 }
 
 #[test]
@@ -281,6 +284,16 @@ fn either_clock_ends_a_lease_for_ever() {
     far.now.unix = UnixTime::parse_rfc3339("2036-08-14T09:30:00Z").unwrap();
     far.wait(60 * SECOND);
     assert!(far.told.iter().any(|told| told.contains("LeaseExpired")), "{:?}", far.told);
+    // A leap that leaves less than a minute does not make it last for a minute more.
+    let mut near = World::new();
+    let (b, _) = near.session(ALL.without(Feature::Heartbeat));
+    let end = json!({"expires_at": "2026-08-14T09:40:00Z"});
+    near.submit_with(b, "m1", json!({"agent": "a", "lease_constraints": end}));
+    near.now.unix = UnixTime::parse_rfc3339("2026-08-14T09:38:30Z").unwrap();
+    near.wait(60 * SECOND);
+    assert!(!near.told.iter().any(|told| told.contains("LeaseExpired")), "{:?}", near.told);
+    near.wait(30 * SECOND);
+    assert!(near.told.iter().any(|told| told.contains("LeaseExpired")), "{:?}", near.told);
 }
 
 #[test]

@@ -213,3 +213,24 @@ fn histories_make_way_for_new_events_and_what_sessions_hold_does_not() {
     world.ack_all(b, "m7");
     assert_eq!(world.ask(a, "m8", "job.submit", json!({"agent": "a"}))["type"], "job.accepted");
 }
+
+#[test]
+fn the_terminal_of_a_job_outlasts_any_shortage() {
+    let mut world = limited(|limits| limits.buffered_bytes = 50_000);
+    let (a, _) = world.session(ALL);
+    let (old, id) = world.submit(a, "m1");
+    world.log(old, "x");
+    world.finish(old, "1");
+    world.ack_all(a, "m2");
+    let (job, _) = world.submit_after(a, "m3");
+    for _ in 0..8 {
+        world.log(job, &"x".repeat(10_000));
+    }
+    world.settle();
+    world.ack_all(a, "m4");
+    let (b, _) = world.session(ALL);
+    world.send(b, "m5", "job.subscribe", json!({"job_id": id, "history": true}));
+    let frames = world.take(b);
+    assert_eq!(positions(&frames), [2], "all of its history is gone but how it ended");
+    assert!(frames.iter().any(|frame| frame["type"] == "job.result"));
+}
