@@ -51,6 +51,9 @@ impl ClientEndpoint {
         }
         let trace = submission.trace_id.unwrap_or_else(|| TraceId::mint(&mut self.mint.entropy));
         let request = self.requests.add(Ask::Submit { submit: Arc::new(submit), trace, again: None });
+        if submission.children {
+            self.trees.ask(request);
+        }
         self.send_waiting(now);
         self.settle(now);
         Ok(request)
@@ -95,14 +98,15 @@ impl ClientEndpoint {
     }
 
     /// Stops following a job. What was handed on of it counts as taken, and nothing more is handed on. Without effect
-    /// on a job that was submitted here.
+    /// on a job that was submitted here, or delegated by one with its children.
     pub fn unsubscribe(&mut self, now: Now, job: &JobId) {
         self.stop_subscription(now, job);
         self.settle(now);
     }
 
     /// The application dropped its handle of a job: what was handed on of it counts as taken, and nothing more is
-    /// handed on. The job itself goes on.
+    /// handed on. The job itself goes on. With a job whose submit asked for its children, as with
+    /// [`abandon_children`](Self::abandon_children), no more of them are told.
     pub fn abandon(&mut self, now: Now, job: &JobId) {
         self.resume_reading(now, |endpoint| endpoint.abandon_job(job));
     }
@@ -142,7 +146,7 @@ impl ClientEndpoint {
 
     fn stop_subscription(&mut self, now: Now, job: &JobId) {
         let Some(entry) = self.jobs.find_mut(job.as_str()) else { return };
-        if entry.subscribed.take().is_none() || entry.submitted.is_some() {
+        if entry.subscribed.take().is_none() || entry.submitted.is_some() || entry.is_child {
             return;
         }
         let index = entry.index;
@@ -161,8 +165,11 @@ impl ClientEndpoint {
             if self.hands_on_others { self.jobs.adopt(job) } else { self.jobs.find_mut(job.as_str()) };
         if let Some(entry) = entry {
             entry.abandoned = true;
-            let index = entry.index;
+            let (index, tree) = (entry.index, entry.tree.filter(|_| entry.submitted.is_some()));
             self.numbers.abandon(index);
+            if let Some(tree) = tree {
+                self.close_tree(tree);
+            }
         }
     }
 

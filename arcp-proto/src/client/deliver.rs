@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
 use crate::client::ClientEndpoint;
+use crate::client::children::Said;
 use crate::client::jobs::{HeldEvent, Job, Submitted};
 use crate::client::output::{ClientEvent, RequestError, RequestId};
 use crate::client::requests::{Ask, Kind, Subscription};
@@ -40,21 +41,40 @@ impl News {
 
 impl ClientEndpoint {
     /// `job.event`. Whether its number was handed on is returned, here and below.
-    pub(super) fn on_event(&mut self, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize) -> bool {
+    pub(super) fn on_event(
+        &mut self,
+        now: Now,
+        envelope: &Envelope<'_>,
+        is_numbered: bool,
+        bytes: usize,
+    ) -> bool {
         let event = EventPayload::read(&envelope.payload).ok();
-        self.deliver(envelope, is_numbered, bytes, News::Event(event))
+        self.deliver(now, envelope, is_numbered, bytes, News::Event(event))
     }
 
     /// `job.result`, or a `job.error` that rejects nothing.
-    pub(super) fn on_result(&mut self, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize) -> bool {
+    pub(super) fn on_result(
+        &mut self,
+        now: Now,
+        envelope: &Envelope<'_>,
+        is_numbered: bool,
+        bytes: usize,
+    ) -> bool {
         let news = match Ended::read(&envelope.payload, &envelope.message_type) {
             Ok(ended) => News::End(Box::new(ended)),
             Err(_) => News::Event(None),
         };
-        self.deliver(envelope, is_numbered, bytes, news)
+        self.deliver(now, envelope, is_numbered, bytes, news)
     }
 
-    fn deliver(&mut self, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize, news: News) -> bool {
+    fn deliver(
+        &mut self,
+        now: Now,
+        envelope: &Envelope<'_>,
+        is_numbered: bool,
+        bytes: usize,
+        news: News,
+    ) -> bool {
         let in_payload = || envelope.payload.id("job_id").ok().flatten();
         let Some(named) = envelope.job_id.clone().or_else(in_payload) else {
             self.ignored += 1;
@@ -64,27 +84,32 @@ impl ClientEndpoint {
         let pos = news.pos();
         if self.jobs.find(&named).is_none() {
             let Some(id) = JobId::new(&named) else { return false };
-            if self.hands_on_others {
-                if self.jobs.adopt(&id).is_none() {
-                    self.ignored += 1;
-                    return false;
-                }
-            } else {
+            if self.begin_named(now, &id) {
+                // Its parent's event was all there is to begin with.
+            } else if !self.hands_on_others {
                 return self.hold(id, is_numbered, bytes, news);
+            } else if self.jobs.adopt(&id).is_none() {
+                self.ignored += 1;
+                return false;
             }
         }
-        // Only a session that takes every kind sees every position.
-        let takes = |feature| self.session.as_ref().is_some_and(|session| session.features.has(feature));
-        let sees_all = takes(Feature::Progress) && takes(Feature::ResultChunk);
+        let sees_all = self.sees_all();
         let Some(job) = self.jobs.find_mut(&named) else { return false };
         let jump = job.jump(pos, sees_all).filter(|_| !job.abandoned);
         // An end is handed on whatever position it claims: without it the application would wait for ever.
-        let is_wanted = !job.abandoned && (job.is_new(pos) || ends);
+        let is_new = job.abandoned || job.is_new(pos) || ends;
+        let is_wanted = is_new && !job.abandoned;
         let (id, index) = (job.id.clone(), job.index);
+        let said = match &news {
+            News::Event(Some(event)) if is_new => Some(self.trees.read(event)),
+            News::End(_) => Some(Said::Nothing),
+            News::Event(_) => None,
+        };
         if !is_wanted {
             if ends {
                 self.job_ended(&id, None);
             }
+            self.note_children(now, &id, said);
             return false;
         }
         if let Some((from, to)) = jump {
@@ -94,19 +119,34 @@ impl ClientEndpoint {
         if let News::End(ended) = &news {
             self.job_ended(&id, Some(ended.status));
         }
-        self.event(news.into_event(id, seq));
+        self.event(news.into_event(id.clone(), seq));
+        self.note_children(now, &id, said);
         is_numbered
     }
 
-    /// News of a job nobody knows. It may be one whose `job.accepted` is still to come.
+    /// Only a session that takes every kind sees every position.
+    fn sees_all(&self) -> bool {
+        let takes = |feature| self.session.as_ref().is_some_and(|session| session.features.has(feature));
+        takes(Feature::Progress) && takes(Feature::ResultChunk)
+    }
+
+    /// News of a job nobody knows. It may be one whose `job.accepted` is still to come, or a child that is still to be
+    /// named.
     fn hold(&mut self, id: JobId, is_numbered: bool, bytes: usize, news: News) -> bool {
         let is_unwanted = self.jobs.is_unwanted(id.as_str(), matches!(news, News::End(_)));
-        let may_be_ours = self.requests.has_submit() && !is_unwanted;
+        let has_submit = self.requests.has_submit();
+        let may_be_child = || self.jobs.has_trees() && !self.jobs.is_foreign(id.as_str());
+        let may_be_ours = !is_unwanted && (has_submit || may_be_child());
         let Some(index) = may_be_ours.then(|| self.jobs.hold(&id, bytes)).flatten() else {
             self.ignored += 1;
             return false;
         };
-        let seq = Some(self.numbers.hand_on(index, bytes, is_numbered));
+        let seq = self.numbers.hand_on(index, bytes, is_numbered);
+        if !has_submit {
+            // Whether anybody will ever claim it is not certain, and nothing may wait for that.
+            self.numbers.taken(seq);
+        }
+        let seq = Some(seq);
         let event = HeldEvent { pos: news.pos(), event: news.into_event(id.clone(), seq) };
         self.jobs.keep(&id, bytes, event);
         is_numbered
@@ -114,7 +154,12 @@ impl ClientEndpoint {
 
     /// Forgets a job that has ended. Runtimes may end a job without a word on the cancel that was asked for.
     fn job_ended(&mut self, job: &JobId, status: Option<FinalStatus>) {
-        self.jobs.remove(job.as_str());
+        if let Some(Job { tree: Some(tree), is_child, is_named, .. }) = self.jobs.remove(job.as_str()) {
+            self.trees.left(tree);
+            if is_child && !is_named {
+                self.trees.ended_early(job);
+            }
+        }
         for request in self.requests.cancels_of(job.as_str()) {
             self.requests.close(request);
             let cancelled = Box::new(Cancelled {
@@ -129,9 +174,12 @@ impl ClientEndpoint {
     }
 
     /// Hands on what waited for the `job.accepted` of `id`.
-    fn release(&mut self, id: &JobId) {
-        for HeldEvent { pos, event } in self.jobs.release(id) {
-            let is_new = self.jobs.find_mut(id.as_str()).is_some_and(|job| job.is_new(pos));
+    pub(super) fn release(&mut self, now: Now, id: &JobId) {
+        let sees_all = self.sees_all();
+        let (events, is_cut) = self.jobs.release(id);
+        for HeldEvent { pos, event } in events {
+            let Some(job) = self.jobs.find_mut(id.as_str()) else { continue };
+            let (jump, is_new) = (job.jump(pos, sees_all), job.is_new(pos));
             let (ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. }) = &event else {
                 continue;
             };
@@ -141,16 +189,36 @@ impl ClientEndpoint {
                 }
                 continue;
             }
-            if let ClientEvent::JobEnded { ended, .. } = &event {
-                self.job_ended(id, Some(ended.status));
+            if let Some((from, to)) = jump {
+                self.event(ClientEvent::JobGap { job: id.clone(), from, to });
             }
+            let said = match &event {
+                ClientEvent::JobEvent { event: Some(event), .. } => Some(self.trees.read(event)),
+                ClientEvent::JobEnded { ended, .. } => {
+                    let status = ended.status;
+                    self.job_ended(id, Some(status));
+                    Some(Said::Nothing)
+                }
+                _ => None,
+            };
             self.event(event);
+            self.note_children(now, id, said);
+        }
+        if is_cut && let Some(job) = self.jobs.find_mut(id.as_str()) {
+            job.owe_after(job.pos);
         }
     }
 
-    /// Once no submit is open, nothing can claim what waits for a `job.accepted`.
-    fn drop_unclaimed(&mut self) {
-        if self.jobs.holds_any() && !self.requests.has_submit() {
+    /// Once no submit is open and no children are wanted, nothing can claim what waits for a `job.accepted`.
+    pub(super) fn drop_unclaimed(&mut self) {
+        if !self.jobs.holds_any() || self.requests.has_submit() {
+            return;
+        }
+        if self.jobs.has_trees() {
+            for index in self.jobs.held_indexes() {
+                self.numbers.abandon(index);
+            }
+        } else {
             for index in self.jobs.drop_held() {
                 self.ignored += 1;
                 self.numbers.abandon(index);
@@ -185,28 +253,31 @@ impl ClientEndpoint {
             Some((submitted, again)) => {
                 self.backoff.progress();
                 self.requests.close(submitted.request);
-                self.accept(job.clone(), submitted, again, Box::new(accepted));
+                self.accept(now, job.clone(), submitted, again, Box::new(accepted));
                 if self.is_accepted_elsewhere(envelope) {
                     self.follow_again(now, &job);
                 }
                 self.drop_unclaimed();
                 self.send_waiting(now);
             }
-            None if is_child && !is_known && self.hands_on_others && self.jobs.adopt(&job).is_some() => {
-                self.event(ClientEvent::ChildAccepted { job, accepted: Box::new(accepted) });
-            }
-            None => {
-                self.ignored += 1;
-                if is_child && !is_known {
-                    self.jobs.disregard(&job);
-                }
-            }
+            None => self.on_child_accepted(now, job, accepted),
         }
     }
 
-    fn accept(&mut self, job: JobId, submitted: Submitted, again: Option<JobId>, accepted: Box<Accepted>) {
+    fn accept(
+        &mut self,
+        now: Now,
+        job: JobId,
+        submitted: Submitted,
+        again: Option<JobId>,
+        accepted: Box<Accepted>,
+    ) {
         let trace = accepted.trace_id.clone().unwrap_or_else(|| submitted.trace.to_string());
-        let Some(old) = again else { return self.attach(job, submitted, trace, accepted) };
+        let Some(old) = again else {
+            let request = submitted.request;
+            let tree = self.trees.answered(request).then_some(request);
+            return self.attach(now, job, (submitted, tree), trace, accepted);
+        };
         if old == job {
             if let Some(entry) = self.jobs.find_mut(job.as_str()) {
                 entry.resubmitting = false;
@@ -217,18 +288,30 @@ impl ClientEndpoint {
         // The runtime had forgotten the key, so the work begins again under another name, if anybody waits for it.
         self.requests.rename(&old, &job);
         let previous = self.jobs.remove(old.as_str()).filter(|entry| !entry.abandoned);
-        if let Some(previous) = previous.and_then(|entry| entry.submitted) {
-            self.attach(job, previous, trace, accepted);
+        if let Some(Job { submitted: Some(submitted), tree, .. }) = previous {
+            self.attach(now, job, (submitted, tree), trace, accepted);
         }
     }
 
-    fn attach(&mut self, job: JobId, submitted: Submitted, trace: String, accepted: Box<Accepted>) {
+    fn attach(
+        &mut self,
+        now: Now,
+        job: JobId,
+        (submitted, tree): (Submitted, Option<RequestId>),
+        trace: String,
+        accepted: Box<Accepted>,
+    ) {
         let request = submitted.request;
         let entry = self.jobs.attach(&job);
         entry.trace = Some(trace);
         entry.submitted = Some(submitted);
+        entry.tree = entry.tree.or(tree);
+        if let Some(tree) = tree {
+            // The children of a job that was submitted with the same key before come with that submit.
+            self.trees.left(tree);
+        }
         self.event(ClientEvent::Accepted { request, job: job.clone(), accepted });
-        self.release(&job);
+        self.release(now, &job);
     }
 
     pub(super) fn on_cancelled(&mut self, envelope: &Envelope<'_>) {
@@ -272,6 +355,9 @@ impl ClientEndpoint {
         self.backoff.progress();
         subscribed.job_id = Some(job.clone());
         let ended = subscribed.current_status.as_deref().and_then(FinalStatus::parse);
+        if again {
+            self.begin_subscribed(now, &job, &subscribed);
+        }
         let mut end_follows = asks_rest;
         let mut pos = None;
         if let Some(entry) = self.jobs.find_mut(job.as_str()) {
@@ -335,6 +421,7 @@ impl ClientEndpoint {
 
     /// A request ends without what it asked for.
     pub(super) fn reject(&mut self, now: Now, request: RequestId, error: RequestError) {
+        self.trees.answered(request);
         match self.requests.close(request) {
             None => {}
             Some(Ask::Submit { again: Some(job), .. } | Ask::Subscribe { job, again: true, .. }) => {
@@ -359,6 +446,9 @@ impl ClientEndpoint {
 
     /// The job cannot be followed into the new session; its end will not be known.
     fn give_up_job(&mut self, now: Now, job: &JobId, error: RequestError) {
+        if self.forget_named(job) {
+            return;
+        }
         let error = match error {
             RequestError::Refused(error) => *error,
             _ => ErrorPayload {

@@ -15,6 +15,8 @@ use crate::wire::job::Submit;
 
 /// Jobs that were neither submitted nor subscribed to here, and are followed all the same.
 const MAX_OTHERS: usize = 1_024;
+/// Delegated jobs that are handed on.
+const MAX_CHILDREN: usize = 4_096;
 /// Events that may wait for the `job.accepted` of their job.
 const MAX_HELD_EVENTS: usize = 4_096;
 /// Bytes of them.
@@ -44,6 +46,12 @@ pub(super) struct Job {
     pub(super) submitted: Option<Submitted>,
     /// Where it was subscribed from, if it was.
     pub(super) subscribed: Option<Subscribed>,
+    /// The submit that asked for the children of which this is one, or whose own job it is.
+    pub(super) tree: Option<RequestId>,
+    /// It was delegated, and its frames come in this session.
+    pub(super) is_child: bool,
+    /// An event of its parent has named it.
+    pub(super) is_named: bool,
     /// The application did not ask for it.
     is_other: bool,
     /// The application dropped its handle.
@@ -85,6 +93,8 @@ pub(super) struct Subscribed {
 struct Held {
     index: JobIndex,
     bytes: usize,
+    /// There was no room for those that came behind these.
+    is_cut: bool,
     events: Vec<HeldEvent>,
 }
 
@@ -152,6 +162,33 @@ impl Jobs {
             self.live.insert(id.as_str().into(), Job { is_other: true, ..Job::new(id, index) });
         }
         self.live.get_mut(id.as_str())
+    }
+
+    /// A delegated job that comes with the one it was delegated for; `None` when there are too many of them.
+    pub(super) fn add_child(&mut self, id: &JobId) -> Option<&mut Job> {
+        if self.live.values().filter(|job| job.is_child).count() >= MAX_CHILDREN {
+            return None;
+        }
+        let job = self.attach(id);
+        job.is_child = true;
+        Some(job)
+    }
+
+    /// Whether jobs of this tree have not ended.
+    pub(super) fn has_tree(&self, tree: RequestId) -> bool {
+        self.live.values().any(|job| job.tree == Some(tree))
+    }
+
+    /// Whether children of any job are wanted.
+    pub(super) fn has_trees(&self) -> bool {
+        self.live.values().any(|job| job.tree.is_some())
+    }
+
+    /// Each job of this tree is on its own.
+    pub(super) fn leave_tree(&mut self, tree: RequestId) {
+        for job in self.live.values_mut().filter(|job| job.tree == Some(tree)) {
+            job.tree = None;
+        }
     }
 
     /// A delegated job the application does not want to hear of.
@@ -231,11 +268,18 @@ impl Jobs {
 
     /// The index under which an event of a job nobody knows yet may wait; `None` when too much waits already.
     pub(super) fn hold(&mut self, id: &JobId, bytes: usize) -> Option<JobIndex> {
-        if self.held_events >= MAX_HELD_EVENTS || self.held_bytes.saturating_add(bytes) > MAX_HELD_BYTES {
+        let is_full =
+            self.held_events >= MAX_HELD_EVENTS || self.held_bytes.saturating_add(bytes) > MAX_HELD_BYTES;
+        if let Some(held) = self.held.get_mut(id.as_str()) {
+            held.is_cut |= is_full;
+            return (!held.is_cut).then_some(held.index);
+        }
+        if is_full {
             return None;
         }
         let index = self.index_of(id);
-        self.held.entry(id.as_str().into()).or_insert_with(|| Held { index, bytes: 0, events: Vec::new() });
+        let held = Held { index, bytes: 0, is_cut: false, events: Vec::new() };
+        self.held.insert(id.as_str().into(), held);
         Some(index)
     }
 
@@ -249,12 +293,17 @@ impl Jobs {
         }
     }
 
-    /// What waited for the `job.accepted` of this job.
-    pub(super) fn release(&mut self, id: &JobId) -> Vec<HeldEvent> {
-        let Some(held) = self.held.remove(id.as_str()) else { return Vec::new() };
+    /// What waited for the `job.accepted` of this job, and whether there was more.
+    pub(super) fn release(&mut self, id: &JobId) -> (Vec<HeldEvent>, bool) {
+        let Some(held) = self.held.remove(id.as_str()) else { return (Vec::new(), false) };
         self.held_events -= held.events.len();
         self.held_bytes -= held.bytes;
-        held.events
+        (held.events, held.is_cut)
+    }
+
+    /// The indexes that what waits was numbered under.
+    pub(super) fn held_indexes(&self) -> Vec<JobIndex> {
+        self.held.values().map(|held| held.index).collect()
     }
 
     /// Whether events of this job wait for its `job.accepted`.
@@ -276,7 +325,8 @@ impl Jobs {
 
     /// Keeps only what another session is asked for again.
     pub(super) fn start_over(&mut self) {
-        self.live.retain(|_, job| !job.abandoned && !job.is_other);
+        // Of a child that nobody hears its own children may be heard.
+        self.live.retain(|_, job| !job.is_other && (!job.abandoned || job.tree.is_some()));
         self.unwanted.clear();
         self.foreign.clear();
         self.numbers.clear();
@@ -284,6 +334,9 @@ impl Jobs {
             job.reattached = true;
             if job.pos > 0 {
                 job.owe_after(job.pos);
+            }
+            if job.is_child && job.subscribed.is_none() {
+                job.subscribe_from(Subscription::History);
             }
             (job.is_lost, job.is_behind, job.heard) = (false, false, 0);
         }
@@ -312,6 +365,9 @@ impl Job {
             trace: None,
             submitted: None,
             subscribed: None,
+            tree: None,
+            is_child: false,
+            is_named: false,
             is_other: false,
             abandoned: false,
             resubmitting: false,
@@ -323,7 +379,12 @@ impl Job {
         }
     }
 
-    /// Neither submitted nor subscribed to here.
+    /// A subscription that begins there takes the place of what brought its frames.
+    pub(super) const fn subscribe_from(&mut self, start: Subscription) {
+        self.subscribed = Some(Subscribed { start, seam: None, is_confirmed: false });
+    }
+
+    /// Neither submitted, nor subscribed to, nor a child that was asked for.
     pub(super) const fn is_other(&self) -> bool {
         self.is_other
     }

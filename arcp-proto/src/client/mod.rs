@@ -1,5 +1,6 @@
 //! The client endpoint: one session with a runtime, kept through lost connections.
 
+mod children;
 mod commands;
 mod credentials;
 mod deliver;
@@ -28,6 +29,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::client::children::Trees;
 use crate::client::jobs::Jobs;
 use crate::client::numbers::Numbers;
 use crate::client::outgoing::{Mint, Outgoing};
@@ -100,7 +102,8 @@ pub enum ClientState {
 /// * **Inputs**, `handle_*`, say what happened outside. They return nothing: a peer that misbehaves becomes outputs.
 ///   An input that does not fit the state is a no-op.
 /// * **Commands** ([`submit`](Self::submit), [`cancel`](Self::cancel), [`subscribe`](Self::subscribe),
-///   [`list_jobs`](Self::list_jobs), [`unsubscribe`](Self::unsubscribe), [`abandon`](Self::abandon), [`taken`](Self::taken), [`close`](Self::close),
+///   [`list_jobs`](Self::list_jobs), [`unsubscribe`](Self::unsubscribe), [`abandon`](Self::abandon),
+///   [`abandon_children`](Self::abandon_children), [`taken`](Self::taken), [`close`](Self::close),
 ///   [`reconnect_now`](Self::reconnect_now)) are the application's. They are legal in every state; what cannot leave
 ///   yet waits for the session. Their errors are the caller's own mistakes.
 /// * **Outputs**, `poll_*`, are what to do about it. They are queued by inputs and commands, never made by polling, so
@@ -242,6 +245,7 @@ pub struct ClientEndpoint {
     session: Option<Session>,
     numbers: Numbers,
     jobs: Jobs,
+    trees: Trees,
     requests: Requests,
     /// Subscriptions that ended while there was no connection.
     unsubscribes: BTreeSet<JobId>,
@@ -270,6 +274,7 @@ impl ClientEndpoint {
             session: resume.map(Session::of),
             numbers: resume.map_or_else(Numbers::default, |state| Numbers::continuing(state.last_event_seq)),
             jobs: Jobs::default(),
+            trees: Trees::default(),
             requests: Requests::default(),
             unsubscribes: BTreeSet::new(),
             backoff: Backoff::default(),
@@ -526,6 +531,7 @@ impl ClientEndpoint {
 
     /// What every input and command ends with.
     fn settle(&mut self, now: Now) {
+        self.end_trees();
         self.pace_ack(now);
         if self.outgoing.take_spoken()
             && let Phase::Active(active) = &mut self.phase

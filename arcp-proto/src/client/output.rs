@@ -82,13 +82,23 @@ pub enum ClientEvent {
         /// Why.
         error: RequestError,
     },
-    /// The runtime started a job on behalf of a job (delegation). Only told if
+    /// The runtime started a job on behalf of a job (delegation). Its events carry the same `job` and follow, from the
+    /// first one. Only told if a submit asked for its [`children`](crate::client::Submission::children), or
     /// [`other_jobs`](crate::config::ClientConfig::other_jobs) is set.
     ChildAccepted {
         /// The child.
         job: JobId,
-        /// What the runtime said of it; `parent_job_id` names the parent.
+        /// The submit that asked for its children: of the parent, or of the job at the beginning of a line of parents.
+        submit: Option<RequestId>,
+        /// What the runtime said of it; `parent_job_id` names the parent. Of runtimes that do not accept children in so
+        /// many words it holds what the parent's `delegate` event says.
         accepted: Box<Accepted>,
+    },
+    /// No more children come of a submit that asked for them: its job and all its children have ended, or it wants no
+    /// more.
+    ChildrenEnded {
+        /// The submit.
+        request: RequestId,
     },
     /// A job produced an event.
     JobEvent {

@@ -34,8 +34,8 @@ impl ClientEndpoint {
         }
         let Some(is_numbered) = self.track(now, envelope) else { return };
         let is_handed_on = match envelope.message_type.as_ref() {
-            "job.event" => self.on_event(envelope, is_numbered, bytes),
-            "job.result" => self.on_result(envelope, is_numbered, bytes),
+            "job.event" => self.on_event(now, envelope, is_numbered, bytes),
+            "job.result" => self.on_result(now, envelope, is_numbered, bytes),
             "job.error" => self.on_job_error(now, envelope, is_numbered, bytes),
             other => {
                 match other {
@@ -120,7 +120,7 @@ impl ClientEndpoint {
 
     fn on_job_error(&mut self, now: Now, envelope: &Envelope<'_>, is_numbered: bool, bytes: usize) -> bool {
         let Ok(error) = ErrorPayload::read(&envelope.payload) else {
-            return self.on_result(envelope, is_numbered, bytes);
+            return self.on_result(now, envelope, is_numbered, bytes);
         };
         let refused = self.answered_request(envelope).or_else(|| {
             // A number makes it part of a stream, which no rejection of most runtimes is (D-76).
@@ -133,7 +133,7 @@ impl ClientEndpoint {
                 self.refuse(now, request, error);
                 false
             }
-            None => self.on_result(envelope, is_numbered, bytes),
+            None => self.on_result(now, envelope, is_numbered, bytes),
         }
     }
 

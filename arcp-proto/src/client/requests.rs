@@ -54,6 +54,10 @@ pub struct Submission {
     /// it is not sent: the submit fails with [`RequestError::Unsupported`](crate::client::RequestError::Unsupported)
     /// (D-42).
     pub lease: LeaseRequest,
+    /// Whether the jobs that this one delegates are handed on, and those that they delegate, each from its first event:
+    /// [`ClientEvent::ChildAccepted`](crate::client::ClientEvent::ChildAccepted). They have to be taken, or abandoned, like
+    /// the job itself. Default `false`: what comes of them is dropped.
+    pub children: bool,
 }
 
 impl Submission {
@@ -67,6 +71,7 @@ impl Submission {
             max_runtime_sec: None,
             trace_id: None,
             lease: LeaseRequest::default(),
+            children: false,
         }
     }
 
@@ -95,6 +100,13 @@ impl Submission {
     #[must_use]
     pub fn lease(mut self, lease: LeaseRequest) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// Asks for the jobs that this one delegates, too.
+    #[must_use]
+    pub const fn children(mut self) -> Self {
+        self.children = true;
         self
     }
 
@@ -151,7 +163,7 @@ pub(super) enum Ask {
     /// A job to stop.
     Cancel { job: JobId, reason: Option<String> },
     /// A job to follow. `again`: the application was told already. `asks_rest`: it is asked a second time because it
-    /// was not certain whether anything follows; at least the end does.
+    /// was not certain whether anything follows, or it may be followed already; at least the end does follow.
     Subscribe { job: JobId, start: Subscription, again: bool, asks_rest: bool },
     /// A page of jobs.
     List(Box<ListJobs>),

@@ -282,6 +282,7 @@ impl ClientEndpoint {
         }
         self.jobs.start_over();
         let is_core = self.is_core();
+        let named = self.named_before();
         let wanted = |job: &Job| {
             if let Some(submitted) = &job.submitted {
                 return (!job.resubmitting).then(|| Ask::Submit {
@@ -296,10 +297,12 @@ impl ClientEndpoint {
                 (_, Subscription::Live, Some(seam)) => Subscription::HistoryFromSeq(seam),
                 (_, start, _) => start,
             };
-            Some(Ask::Subscribe { job: job.id.clone(), start, again: true, asks_rest: false })
+            // A child may come with its parent first, and then the subscription brings nothing (D-102).
+            let asks_rest = is_core && job.is_child;
+            Some(Ask::Subscribe { job: job.id.clone(), start, again: true, asks_rest })
         };
         let asks: Vec<Ask> = self.jobs.iter().filter_map(wanted).collect();
-        for ask in asks {
+        for ask in asks.into_iter().chain(named) {
             match &ask {
                 Ask::Submit { again: Some(job), .. } => {
                     if let Some(job) = self.jobs.find_mut(job.as_str()) {
@@ -393,7 +396,7 @@ impl ClientEndpoint {
     fn may_own_jobs(&self) -> bool {
         self.config.resume.is_some()
             || self.requests.has_submit()
-            || self.jobs.iter().any(|job| job.submitted.is_some() || job.is_other())
+            || self.jobs.iter().any(|job| job.submitted.is_some() || job.is_child || job.is_other())
     }
 
     fn left(&mut self) {
@@ -424,6 +427,7 @@ impl ClientEndpoint {
             }
         }
         self.jobs = Default::default();
+        self.trees = Default::default();
         self.unsubscribes.clear();
         self.phase = Phase::Closed;
         self.event(ClientEvent::Closed(reason));

@@ -1,6 +1,7 @@
 //! A scripted runtime against the endpoint, in virtual time.
 
 mod chaos;
+mod children;
 mod envelopes;
 mod hostile;
 mod leases;

@@ -299,6 +299,7 @@ fn in_short(event: &ClientEvent) -> String {
         ClientEvent::Disconnected => "disconnected".into(),
         ClientEvent::Accepted { request, job, .. } => format!("accepted {} {job}", request.0),
         ClientEvent::ChildAccepted { job, .. } => format!("child {job}"),
+        ClientEvent::ChildrenEnded { request } => format!("no more children {}", request.0),
         ClientEvent::Rejected { request, error } => {
             let error = match error {
                 RequestError::Refused(error) => error.code.clone(),
