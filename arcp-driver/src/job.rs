@@ -1,5 +1,6 @@
 //! A job as the application sees it: a stream of events with a result at its end.
 
+mod children;
 mod event;
 mod follow;
 
@@ -17,10 +18,11 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{Cancel, Feed, Link};
 
+pub use children::Children;
 pub use event::{JobError, JobEvent, JobOutput};
 pub(crate) use follow::Follow;
 
-/// A job that was submitted.
+/// A job that was submitted, or that one with its [children](Job::children) delegated.
 ///
 /// It is a stream of the job's events, which come once and in order whatever happens to the connection. They wait for the
 /// application as long as it needs: when too many do, nothing more is read from the session, and in the end the agent
@@ -31,12 +33,38 @@ pub struct Job {
     follow: Follow,
     accepted: Box<Accepted>,
     lease: GrantedLease,
+    /// Unless they were taken, or not asked for.
+    children: Option<Children>,
 }
 
 impl Job {
-    pub(crate) fn new(follow: Follow, accepted: Box<Accepted>) -> Self {
+    pub(crate) fn new(follow: Follow, accepted: Box<Accepted>, children: Option<Children>) -> Self {
         let lease = GrantedLease::from(&*accepted);
-        Self { follow, accepted, lease }
+        Self { follow, accepted, lease, children }
+    }
+
+    /// The jobs that are delegated for this one, at any depth, if its submit [asked for them](crate::Submit::children);
+    /// otherwise, and when they were taken before, none. The children of a child come with those of the job that was
+    /// submitted.
+    ///
+    /// They wait for the application as the events of a job do, so they have to be read beside them. Those that nobody
+    /// took by then go with the job when it is dropped, and when its result is waited for.
+    ///
+    /// ```no_run
+    /// # async fn example(client: arcp_driver::Client, spawn: impl Fn(arcp_driver::Job))
+    /// # -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut job = client.submit("research").lease("agent.delegate", ["**"]).children().await?;
+    /// let mut children = job.children();
+    /// while let Some(child) = children.next().await {
+    ///     println!("{} was delegated by {:?}", child.id(), child.accepted().parent_job_id);
+    ///     spawn(child);
+    /// }
+    /// println!("{}", job.result_raw().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn children(&mut self) -> Children {
+        self.children.take().unwrap_or_default()
     }
 
     /// The job's id. It changes in one case: when the runtime has forgotten both session and job and had to begin it
@@ -75,14 +103,15 @@ impl Job {
         std::future::poll_fn(|cx| self.follow.poll_next(cx)).await
     }
 
-    /// Waits for the job's end and returns its result; events that come before are passed over.
+    /// Waits for the job's end and returns its result; events that come before, and [children](Job::children) that nobody
+    /// took, are passed over.
     ///
     /// A result streamed as text is a string, one streamed as bytes a list of numbers, as `Vec<u8>` takes it.
     ///
     /// # Errors
     /// [`JobError::Failed`] if the job did not succeed; [`JobError::Decode`] if the result is no `T`.
     pub async fn result<T: DeserializeOwned>(&mut self) -> Result<T, JobError> {
-        self.follow.output().await?.decode()
+        self.output().await?.decode()
     }
 
     /// As [`Job::result`], for a result that is one JSON value, which is returned as text.
@@ -90,7 +119,7 @@ impl Job {
     /// # Errors
     /// As for [`Job::result`]; a streamed result is [`JobError::Streamed`].
     pub async fn result_raw(&mut self) -> Result<RawJson, JobError> {
-        match self.follow.output().await? {
+        match self.output().await? {
             JobOutput::Value(value) => Ok(value),
             JobOutput::Text(_) | JobOutput::Bytes(_) => Err(JobError::Streamed),
         }
@@ -101,6 +130,7 @@ impl Job {
     /// # Errors
     /// As for [`Job::result`].
     pub async fn output(&mut self) -> Result<JobOutput, JobError> {
+        self.children = None;
         self.follow.output().await
     }
 
@@ -134,7 +164,7 @@ impl fmt::Debug for Job {
     }
 }
 
-/// A job that was submitted elsewhere and is followed here. It cannot be cancelled through it. Dropping it ends the
+/// A job that was submitted or delegated elsewhere and is followed here. It cannot be cancelled through it. Dropping it ends the
 /// subscription.
 pub struct Watch {
     follow: Follow,

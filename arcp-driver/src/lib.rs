@@ -149,7 +149,7 @@ pub use context::{
     Metric, OperationError, Progress, Quantity, Status, Stopping, TextStream,
 };
 pub use entropy::{NoEntropy, OsEntropy};
-pub use job::{Job, JobError, JobEvent, JobOutput, Watch};
+pub use job::{Children, Job, JobError, JobEvent, JobOutput, Watch};
 pub use runtime::{
     BuildError, Endpoint, EndpointError, LeasePolicy, Provisioner, Runtime, RuntimeBuilder, RuntimeHandle,
     ShutDown, Task, Tasks, Verifier,

@@ -23,8 +23,8 @@ use super::line::{Line, Progress};
 use super::request::{Command, Reply};
 use super::view::{SessionEvent, View};
 use super::{ClientError, Link};
-use crate::job::{Follow, Job, Watch};
-use crate::queue::Receiver;
+use crate::job::{Children, Follow, Job, Watch};
+use crate::queue::{Receiver, Sender, bounded};
 use crate::timer::Timer;
 
 /// Turns before other tasks of the executor get theirs.
@@ -47,12 +47,20 @@ pub struct Driver<C: Connector, T> {
     /// All handles are gone, and the core was told to close.
     alone: bool,
     view: Arc<View>,
-    submits: HashMap<RequestId, Reply<Job>>,
+    submits: HashMap<RequestId, Submitting>,
+    /// Where the children of a submit go that asked for them.
+    trees: HashMap<RequestId, Sender<Job>>,
     subscribes: HashMap<RequestId, Subscribing>,
     cancels: HashMap<RequestId, Reply<Cancelled>>,
     lists: HashMap<RequestId, Reply<Box<wire::Jobs>>>,
     jobs: Jobs,
     over: Option<ClosedReason>,
+}
+
+/// A submit on its way.
+struct Submitting {
+    reply: Reply<Job>,
+    children: Option<Receiver<Job>>,
 }
 
 /// A subscription on its way. Some runtimes send events before they answer, so the queue is there already.
@@ -85,6 +93,7 @@ impl<C: Connector, T: Timer> Driver<C, T> {
             alone: false,
             view,
             submits: HashMap::new(),
+            trees: HashMap::new(),
             subscribes: HashMap::new(),
             cancels: HashMap::new(),
             lists: HashMap::new(),
@@ -150,8 +159,13 @@ impl<C: Connector, T: Timer> Driver<C, T> {
                 if reply.is_canceled() {
                     return;
                 }
+                let tree = submission.children.then(|| bounded(usize::MAX));
                 match self.core.submit(now, *submission) {
-                    Ok(request) => drop(self.submits.insert(request, reply)),
+                    Ok(request) => {
+                        let (sender, children) = tree.unzip();
+                        self.trees.extend(sender.map(|sender| (request, sender)));
+                        self.submits.insert(request, Submitting { reply, children });
+                    }
                     Err(misuse) => answer(reply, Err(misuse.into())),
                 }
             }
@@ -172,10 +186,14 @@ impl<C: Connector, T: Timer> Driver<C, T> {
             }
             Command::Taken(taken) => self.take(now, &taken),
             Command::Drop(job, follower) => match self.jobs.unfollow(&job, follower) {
-                Some((job, Unfollowed::Submitted)) => self.core.abandon(now, &job),
+                Some((job, Unfollowed::Own)) => self.core.abandon(now, &job),
                 Some((job, Unfollowed::Subscribed)) => self.core.unsubscribe(now, &job),
                 None => {}
             },
+            Command::DropChildren(request) => {
+                self.trees.remove(&request);
+                self.core.abandon_children(now, request);
+            }
             Command::ReconnectNow => self.core.reconnect_now(now),
             Command::Close => self.core.close(now, None),
         }
@@ -231,6 +249,10 @@ impl<C: Connector, T: Timer> Driver<C, T> {
             }
             ClientEvent::Disconnected => self.view.tell(SessionEvent::Disconnected),
             ClientEvent::Accepted { request, job, accepted } => self.accepted(now, request, job, accepted),
+            ClientEvent::ChildAccepted { job, submit: Some(submit), accepted } => {
+                self.child_accepted(now, submit, job, accepted);
+            }
+            ClientEvent::ChildrenEnded { request } => drop(self.trees.remove(&request)),
             ClientEvent::Rejected { request, error } => self.rejected(now, request, error),
             ClientEvent::CancelAcknowledged { request, cancelled } => {
                 if let Some(reply) = self.cancels.remove(&request) {
@@ -265,10 +287,11 @@ impl<C: Connector, T: Timer> Driver<C, T> {
     fn accepted(&mut self, now: Now, request: RequestId, job: JobId, mut accepted: Box<Accepted>) {
         // They are kept where they are forgotten when the job ends.
         let credentials = std::mem::take(&mut accepted.credentials);
-        if let Some(reply) = self.submits.remove(&request) {
+        if let Some(Submitting { reply, children }) = self.submits.remove(&request) {
             let feed = self.jobs.follow(&job, Some(request));
             self.jobs.give(&job, credentials);
-            answer(reply, Ok(Job::new(Follow::new(self.link(), job, feed, false), accepted)));
+            let children = children.map(|queue| Children::new(self.link(), request, queue));
+            answer(reply, Ok(Job::new(Follow::new(self.link(), job, feed, false), accepted, children)));
         } else if self.jobs.restart(request, &job) {
             self.jobs.give(&job, credentials);
         } else {
@@ -276,8 +299,17 @@ impl<C: Connector, T: Timer> Driver<C, T> {
         }
     }
 
+    fn child_accepted(&mut self, now: Now, submit: RequestId, job: JobId, mut accepted: Box<Accepted>) {
+        let Some(tree) = self.trees.get(&submit) else { return self.core.abandon(now, &job) };
+        let feed = self.jobs.follow_child(&job);
+        self.jobs.give(&job, std::mem::take(&mut accepted.credentials));
+        // One that cannot be handed out is dropped like any that nobody wants.
+        let _ = tree.force(Job::new(Follow::new(self.link(), job, feed, false), accepted, None));
+    }
+
     fn rejected(&mut self, now: Now, request: RequestId, error: RequestError) {
-        if let Some(reply) = self.submits.remove(&request) {
+        if let Some(Submitting { reply, .. }) = self.submits.remove(&request) {
+            self.trees.remove(&request);
             answer(reply, Err(error.into()));
         } else if let Some(reply) = self.cancels.remove(&request) {
             answer(reply, Err(error.into()));
@@ -315,6 +347,7 @@ impl<C: Connector, T: Timer> Driver<C, T> {
         let shared = Arc::new(reason.clone());
         self.jobs.tell_all(&News::Closed(shared.clone()));
         self.jobs.hand_out();
+        self.trees.clear();
         self.view.tell(SessionEvent::Closed(shared));
         reason
     }

@@ -109,6 +109,8 @@ struct Job {
     /// The submits they came from; none of those who subscribed.
     requests: Vec<RequestId>,
     credentials: Known,
+    /// It comes with the job it was delegated for.
+    is_child: bool,
     /// The last position that followers were told.
     pos: u64,
     has_fresh: bool,
@@ -137,7 +139,8 @@ pub(crate) type Known = Arc<Mutex<JobCredentials>>;
 
 /// Nobody is left who follows a job.
 pub(super) enum Unfollowed {
-    Submitted,
+    /// Its frames come as long as this session lasts.
+    Own,
     Subscribed,
 }
 
@@ -152,6 +155,7 @@ impl Jobs {
             followers: Vec::new(),
             requests: Vec::new(),
             credentials: Known::default(),
+            is_child: false,
             pos: 0,
             has_fresh: false,
         });
@@ -159,6 +163,15 @@ impl Jobs {
         job.requests.extend(request);
         job.followers.push(follower);
         Feed { id, queue, credentials }
+    }
+
+    /// Adds a follower of a child.
+    pub(super) fn follow_child(&mut self, id: &JobId) -> Feed {
+        let feed = self.follow(id, None);
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.is_child = true;
+        }
+        feed
     }
 
     /// Adds a follower that asks for what lies behind this position. Of a job that is followed already nothing is replayed
@@ -197,7 +210,8 @@ impl Jobs {
         if !job.followers.is_empty() {
             return None;
         }
-        let unfollowed = if job.requests.is_empty() { Unfollowed::Subscribed } else { Unfollowed::Submitted };
+        let is_own = job.is_child || !job.requests.is_empty();
+        let unfollowed = if is_own { Unfollowed::Own } else { Unfollowed::Subscribed };
         self.jobs.remove(&id);
         Some((id, unfollowed))
     }

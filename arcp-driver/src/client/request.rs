@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arcp_proto::client::{ListQuery, Submission, Subscription};
+use arcp_proto::client::{ListQuery, RequestId, Submission, Subscription};
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::JobId;
 use arcp_proto::lease::LeaseRequest;
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Taken(Taken),
     /// The application wants no more of a job.
     Drop(JobId, FollowerId),
+    /// The application wants no more children of this submit.
+    DropChildren(RequestId),
     ReconnectNow,
     Close,
 }
@@ -181,6 +183,12 @@ impl<'a> Submit<'a> {
     /// submitting again asks for another time, which is another submit: give that one [`expires_at`](Self::expires_at).
     pub fn expires_in(self, span: Duration) -> Self {
         self.change_lease(|lease| lease.expires_in(span))
+    }
+
+    /// Asks for the jobs that this one delegates, and those that they delegate, too: see [`Job::children`].
+    pub const fn children(mut self) -> Self {
+        self.submission.children = true;
+        self
     }
 
     fn change_lease(mut self, change: impl FnOnce(LeaseRequest) -> LeaseRequest) -> Self {

@@ -52,7 +52,7 @@ impl World {
     }
 
     /// What is told of the child: the agent, and what it says.
-    fn child_told(&mut self, child: &str) -> Option<(String, RequestId)> {
+    fn child_told(&self, child: &str) -> Option<(String, RequestId)> {
         self.events.iter().find_map(|event| match event {
             ClientEvent::ChildAccepted { job, submit: Some(submit), accepted } if job.as_str() == child => {
                 assert!(accepted.parent_job_id.is_some());
@@ -292,7 +292,7 @@ fn children_of_other_jobs_stay_dropped() {
     world.delegate("job_2", 1, 1, CHILD);
     world.log(CHILD, 2, 1);
     world.end(CHILD, 3, 2);
-    assert_eq!(world.told(), [format!("event job_2 1 delegate")]);
+    assert_eq!(world.told(), ["event job_2 1 delegate"]);
     assert_eq!(world.client.ignored_frames(), 2);
 }
 
