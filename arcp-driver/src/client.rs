@@ -113,7 +113,7 @@ impl Client {
     /// this one. Resolves to a [`Watch`](crate::Watch).
     ///
     /// A job that a job of this session delegated is in this session's stream already: what came of it before cannot be
-    /// asked for here, only in another session.
+    /// asked for here, only in another session. [`Submit::children`] has it from its first event.
     ///
     /// ```no_run
     /// # async fn example(client: arcp_driver::Client) -> Result<(), Box<dyn std::error::Error>> {

@@ -240,6 +240,7 @@ mod tests {
         fn moves<T: Send + 'static>() {}
         moves::<Job>();
         moves::<Watch>();
+        moves::<Children>();
         moves::<JobList>();
         moves::<Tasks>();
         moves::<Task>();

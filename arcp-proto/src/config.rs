@@ -242,7 +242,8 @@ pub struct ClientConfig {
     pub resume: Option<ResumeState>,
     /// Whether events of jobs are handed on that were neither submitted nor subscribed to through this endpoint:
     /// children of its jobs. With `resume` they are handed on in any case, since the jobs of the earlier process are
-    /// such jobs. Who gets them must take them or abandon their job. Otherwise they are dropped. Default `false`.
+    /// such jobs. Who gets them must take them or abandon their job. Otherwise they are dropped. A submit can ask for its
+    /// own [`children`](crate::client::Submission::children), and those come whole. Default `false`.
     pub other_jobs: bool,
     /// Whether a submit whose lease grants a part of a namespace is sent to a runtime that knows whole namespaces only,
     /// of which there is one (protocol §12.4). The part is then not asked for; otherwise the submit fails with
