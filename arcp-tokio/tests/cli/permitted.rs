@@ -238,3 +238,38 @@ async fn a_delegated_job_names_its_parent() {
     while !soon(runtime.running.err.next_line()).await.unwrap().unwrap().ends_with(&started) {}
     assert_eq!(result(&told), json!("tea is grown, traded, prepared"));
 }
+
+#[tokio::test]
+async fn delegated_jobs_are_followed_below_the_one_that_was_submitted() {
+    let runtime = Runtime::start().await;
+    let ran = ran(runtime.submit(&[&RESEARCH[..], &["--children", "--json"]].concat())).await;
+    let accepted = ran.of_type("accepted");
+    let [parent, child] = &accepted[..] else { panic!("{ran:?}") };
+    assert!(parent.get("parent_job_id").is_none(), "{parent}");
+    assert_eq!(child["parent_job_id"], parent["job_id"]);
+    assert_eq!(child["job_id"], bodies(&ran, "delegate")[0]["child_job_id"]);
+    let of_child: Vec<_> =
+        ran.objects().into_iter().filter(|object| object["job_id"] == child["job_id"]).collect();
+    let said: Vec<_> = of_child.iter().map(|object| object["type"].as_str().unwrap()).collect();
+    assert_eq!(said, ["accepted", "event", "event", "event", "result"]);
+    let positions: Vec<_> = of_child.iter().filter_map(|object| object["pos"].as_u64()).collect();
+    assert_eq!(positions, [1, 2, 3], "from its first event on");
+    let last = ran.objects().pop().unwrap();
+    assert_eq!((&last["type"], &last["job_id"]), (&json!("result"), &parent["job_id"]));
+
+    let people = super::ran(runtime.submit(&[&RESEARCH[..], &["--children"]].concat())).await;
+    let told = lines(&people);
+    let begun =
+        told.iter().find(|line| line.contains(" job job_") && line.contains(", delegated by ")).unwrap();
+    let (margin, _) = begun.split_once(' ').unwrap();
+    for line in [
+        "lease 0.05 USD".to_owned(),
+        "metric cost.model = 0.03 USD".to_owned(),
+        "budget 0.02 USD left".to_owned(),
+        r#"success "tea is grown, traded, prepared""#.to_owned(),
+    ] {
+        let line = format!("{margin} {line}");
+        assert!(told.contains(&line), "no `{line}`: {told:#?}");
+    }
+    assert!(people.out.contains(&format!("  {margin} job ")), "{people:?}");
+}

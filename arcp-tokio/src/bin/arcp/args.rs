@@ -161,6 +161,10 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "TRACE", value_parser = parse::trace)]
     pub(crate) trace_id: Option<TraceId>,
 
+    /// Follow the jobs that this one delegates, too, and those that they delegate, until all have ended.
+    #[arg(long)]
+    pub(crate) children: bool,
+
     #[command(flatten)]
     pub(crate) target: Target,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use arcp_driver::{ApiMisuse, EventKind, JobId, RawJson, RequestError};
-use arcp_driver::{ClientError, Connected, EventBody, GrantedLease, JobError, JobEvent, LogLevel};
+use arcp_driver::{ClientError, Connected, EventBody, GrantedLease, JobError, JobEvent, JobOutput, LogLevel};
 use arcp_proto::wire::body::Unreadable;
 use arcp_proto::wire::event::ChunkEncoding;
 
@@ -15,7 +15,7 @@ use crate::timeline::Tone;
 /// The metric by which a runtime says what is left of a budget (protocol §5.6).
 pub(crate) const REMAINING: &str = "cost.budget.remaining";
 
-/// How many characters of a chunk are shown.
+/// How many characters of a chunk, or of a child's result, are shown.
 const PREVIEW: usize = 44;
 
 /// What a line of the timeline says of an event.
@@ -194,6 +194,16 @@ pub(crate) fn lease(lease: &GrantedLease) -> Option<String> {
     let end = lease.expires_at().map(|time| format!("until {time}"));
     let parts: Vec<String> = patterns.chain(budgets).chain(end).map(|part| escape(&part)).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// A result in one line: its beginning.
+pub(crate) fn output(output: &JobOutput) -> String {
+    let text = match output {
+        JobOutput::Value(value) => value.as_str(),
+        JobOutput::Text(text) => text,
+        JobOutput::Bytes(bytes) => return count(u64::try_from(bytes.len()).unwrap_or(u64::MAX), "byte"),
+    };
+    escape(&shortened(text, PREVIEW))
 }
 
 /// Why a request failed.

@@ -85,6 +85,8 @@ pub(crate) fn accepted(job: &Job) -> io::Result<()> {
         agent: Option<&'a str>,
         accepted_at: Option<String>,
         trace_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent_job_id: Option<&'a str>,
         lease: Option<Box<RawValue>>,
         lease_constraints: Option<Box<RawValue>>,
         budget: Option<Box<RawValue>>,
@@ -96,6 +98,7 @@ pub(crate) fn accepted(job: &Job) -> io::Result<()> {
         agent: accepted.agent.as_deref(),
         accepted_at: time(accepted.accepted_at),
         trace_id: accepted.trace_id.as_deref(),
+        parent_job_id: accepted.parent_job_id.as_ref().map(JobId::as_str),
         lease: accepted.lease.as_ref().map(raw).transpose()?,
         lease_constraints: accepted.lease_constraints.as_ref().map(raw).transpose()?,
         budget: accepted.budget.as_ref().map(raw).transpose()?,

@@ -8,6 +8,7 @@ mod demo;
 mod denial;
 mod describe;
 mod failure;
+mod family;
 mod issuer;
 mod json;
 mod ls;

@@ -8,9 +8,13 @@ use arcp_driver::{
 };
 
 use crate::failure::{CANCELLED, ERROR, Failure, TIMED_OUT};
+use crate::family::Child;
 use crate::text::{count, escape, escape_lines};
 use crate::timeline::{Timeline, Tone};
 use crate::{describe, json};
+
+/// Characters of an id that tell it from others nearby.
+const ID_END: usize = 4;
 
 /// For whom it is.
 pub(crate) enum Show {
@@ -112,6 +116,63 @@ impl Show {
         }
     }
 
+    /// A child has begun.
+    pub(crate) fn child_accepted(&self, child: &Child) -> io::Result<()> {
+        let (job, accepted) = (&child.job, child.job.accepted());
+        match self {
+            Self::Json => json::accepted(job),
+            Self::People(timeline) => {
+                let agent = accepted.agent.as_deref().unwrap_or("an agent without a name");
+                let mut text = format!("{} accepted for {agent}", job.id().as_str());
+                if let Some(parent) = &accepted.parent_job_id {
+                    text = format!("{text}, delegated by {}", parent.as_str());
+                }
+                let margin = margin(child);
+                timeline.line_behind(&margin, None, Tone::Bold, "job", &escape(&text))?;
+                match describe::lease(job.lease()) {
+                    Some(text) => timeline.line_behind(&margin, None, Tone::Dim, "lease", &text),
+                    None => Ok(()),
+                }
+            }
+            Self::Answer => Ok(()),
+        }
+    }
+
+    /// Something of a child.
+    pub(crate) fn of_child(&self, child: &Child, event: &Result<JobEvent, JobError>) -> io::Result<()> {
+        match (self, event) {
+            (Self::People(timeline), Ok(event)) => {
+                let described = describe::event(event);
+                let (tone, label, text) = (described.tone, &described.label, &described.text);
+                timeline.line_behind(&margin(child), event.position(), tone, label, text)
+            }
+            (_, Ok(event)) => self.event(child.job.id(), event),
+            (_, Err(JobError::Closed(_) | JobError::DriverDropped)) | (Self::Answer, _) => Ok(()),
+            (Self::People(timeline), Err(error)) => {
+                let text = escape(&error.to_string());
+                timeline.line_behind(&margin(child), None, Tone::Bad, "missing", &text)
+            }
+            (Self::Json, Err(error)) => json::missing(child.job.id(), error),
+        }
+    }
+
+    /// How a child ended.
+    pub(crate) fn child_end(&self, child: &Child, output: &Result<JobOutput, JobError>) -> io::Result<()> {
+        match (self, output) {
+            (Self::Json, Ok(output)) => json::result(child.job.id(), output),
+            (Self::Json, Err(error)) => json::failure(child.job.id(), error),
+            (Self::People(timeline), Ok(output)) => {
+                let text = describe::output(output);
+                timeline.line_behind(&margin(child), None, Tone::Good, "success", &text)
+            }
+            (Self::People(timeline), Err(error)) => {
+                let text = escape(&describe::job_error(error));
+                timeline.line_behind(&margin(child), None, Tone::Bad, "failed", &text)
+            }
+            (Self::Answer, _) => Ok(()),
+        }
+    }
+
     /// Shows how the job ended; the exit code that goes with it.
     ///
     /// `advice` is what the user can do about a failure.
@@ -176,6 +237,13 @@ impl Show {
             Self::Answer => Ok(()),
         }
     }
+}
+
+/// What stands before the lines of a child: how deep it is, and the end of its id, since several may run at a time.
+fn margin(child: &Child) -> String {
+    let id = child.job.id().as_str();
+    let from = id.char_indices().rev().nth(ID_END - 1).map_or(0, |(at, _)| at);
+    format!("{}{} ", "  ".repeat(child.depth), escape(&id[from..]))
 }
 
 /// What a job may do, if it may do anything.

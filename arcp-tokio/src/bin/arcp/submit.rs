@@ -9,6 +9,7 @@ use arcp_driver::{Cancelled, Job, JobError, LeaseRequest, Pending, RawJson, Trac
 
 use crate::denial::{self, Denial};
 use crate::failure::Failure;
+use crate::family::{Family, News};
 use crate::session::{Next, Session, Target};
 use crate::show::Show;
 use crate::{args, describe};
@@ -22,6 +23,7 @@ pub(crate) struct Plan {
     max_runtime: Option<Duration>,
     lease: LeaseRequest,
     trace_id: Option<TraceId>,
+    children: bool,
 }
 
 impl Plan {
@@ -47,11 +49,12 @@ impl Plan {
             max_runtime: arguments.max_runtime,
             lease,
             trace_id: arguments.trace_id,
+            children: arguments.children,
         })
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
-        let Self { target, agent, input, key, max_runtime, lease, trace_id } = self;
+        let Self { target, agent, input, key, max_runtime, lease, trace_id, children } = self;
         let show = Show::of(target.json);
         let session = target.open("arcp-submit", show).await?;
         let client = session.client.clone();
@@ -64,6 +67,9 @@ impl Plan {
         }
         if let Some(trace) = trace_id {
             submit = submit.trace_id(trace);
+        }
+        if children {
+            submit = submit.children();
         }
         let outcome =
             Following { session, cancel_asked: false, denied: None }.submit(submit.into_future()).await;
@@ -113,6 +119,7 @@ impl Following {
     }
 
     async fn follow(mut self, job: &mut Job) -> Result<ExitCode, Failure> {
+        let mut family = Family::of(job);
         let mut cancelling: Option<Pending<Cancelled>> = self.cancel_asked.then(|| cancel(job));
         loop {
             // Polled to its end, so that a refusal is heard.
@@ -121,12 +128,12 @@ impl Following {
                     let wanted = async {
                         tokio::select! {
                             answer = pending => Err(answer),
-                            event = job.next() => Ok(event),
+                            news = family.next(job) => Ok(news),
                         }
                     };
                     self.session.next(wanted).await?
                 }
-                None => self.session.next(async { Ok(job.next().await) }).await?,
+                None => self.session.next(async { Ok(family.next(job).await) }).await?,
             };
             let show = &self.session.show;
             match next {
@@ -140,11 +147,11 @@ impl Following {
                         show.notice(&format!("cannot cancel: {}", describe::client_error(&error)))?;
                     }
                 }
-                Next::Wanted(Ok(Some(Ok(event)))) => {
+                Next::Wanted(Ok(News::Own(Ok(event)))) => {
                     show.event(job.id(), &event)?;
                     self.denied = Denial::in_event(&event).or(self.denied);
                 }
-                Next::Wanted(Ok(Some(Err(error)))) => {
+                Next::Wanted(Ok(News::Own(Err(error)))) => {
                     if matches!(
                         error,
                         JobError::Unreadable | JobError::Lost { .. } | JobError::Missing { .. }
@@ -152,7 +159,21 @@ impl Following {
                         show.missing(job.id(), &error)?;
                     }
                 }
-                Next::Wanted(Ok(None)) => break,
+                Next::Wanted(Ok(News::Begun(id))) => {
+                    if let Some(child) = family.child(&id) {
+                        show.child_accepted(child)?;
+                    }
+                }
+                Next::Wanted(Ok(News::Of(id, event))) => {
+                    if let Some(child) = family.child(&id) {
+                        show.of_child(child, &event)?;
+                    }
+                }
+                Next::Wanted(Ok(News::Ended(mut child))) => {
+                    let output = child.job.output().await;
+                    show.child_end(&child, &output)?;
+                }
+                Next::Wanted(Ok(News::Over)) => break,
             }
         }
         let output = job.output().await;

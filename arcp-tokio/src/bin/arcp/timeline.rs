@@ -63,11 +63,24 @@ impl Timeline {
 
     /// A line of the timeline. The text must be harmless already.
     pub(crate) fn line(&self, number: Option<u64>, tone: Tone, label: &str, text: &str) -> io::Result<()> {
+        self.line_behind("", number, tone, label, text)
+    }
+
+    /// A line of the timeline whose label begins behind `margin`, which must be harmless as well.
+    pub(crate) fn line_behind(
+        &self,
+        margin: &str,
+        number: Option<u64>,
+        tone: Tone,
+        label: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        let margin = self.paint(Tone::Dim, margin);
         let time = self.paint(Tone::Dim, &format!("{:>8.3}", self.elapsed().as_secs_f64()));
         let number = number.map_or(String::new(), |number| format!("#{number}"));
         let number = self.paint(Tone::Dim, &format!("{number:>5}"));
         let label = self.paint(tone, &format!("{label:<9}"));
-        self.say(format!("{time} {number}  {label} {text}").trim_end())
+        self.say(format!("{time} {number}  {margin}{label} {text}").trim_end())
     }
 
     /// Any text between the lines.
