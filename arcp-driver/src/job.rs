@@ -59,7 +59,7 @@ impl Job {
     ///     println!("{} was delegated by {:?}", child.id(), child.accepted().parent_job_id);
     ///     spawn(child);
     /// }
-    /// println!("{}", job.result_raw().await?);
+    /// println!("{}", job.result_raw().await?.as_str());
     /// # Ok(())
     /// # }
     /// ```
