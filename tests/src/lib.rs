@@ -4,8 +4,10 @@
 
 pub mod fuzz;
 pub mod link;
+pub mod oracle;
 pub mod random;
 pub mod relay;
+pub mod sim;
 pub mod stack;
 pub mod trace;
 

@@ -311,6 +311,11 @@ impl Jobs {
         self.held.contains_key(id)
     }
 
+    /// How many events wait for their `job.accepted`, and their bytes.
+    pub(super) const fn held(&self) -> (u64, u64) {
+        (self.held_events as u64, self.held_bytes as u64)
+    }
+
     /// Whether anything waits for a `job.accepted`.
     pub(super) fn holds_any(&self) -> bool {
         !self.held.is_empty()

@@ -434,8 +434,11 @@ impl ClientEndpoint {
         match &self.phase {
             Phase::Greeting(_) => true,
             Phase::Active(active) => {
-                active.leaving.is_some()
-                    || self.numbers.is_within(self.config.untaken_events, self.config.untaken_bytes)
+                // What waits for its `job.accepted` is not the application's yet, and only reading brings that.
+                let (events, bytes) = self.jobs.held();
+                let most_events = self.config.untaken_events.saturating_add(events);
+                let most_bytes = self.config.untaken_bytes.saturating_add(bytes);
+                active.leaving.is_some() || self.numbers.is_within(most_events, most_bytes)
             }
             Phase::Waiting { .. } | Phase::Connecting | Phase::Closing(_) | Phase::Closed => false,
         }

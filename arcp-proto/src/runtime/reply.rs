@@ -82,8 +82,12 @@ impl RuntimeEndpoint {
         });
         match pending.slot {
             Some(slot) if connection == pending.connection => {
+                let accepts = match &pending.reply {
+                    Reply::Accepted(job) => self.jobs.get(*job).map(|job| job.key),
+                    _ => None,
+                };
                 let Some(state) = self.connections.get_mut(connection) else { return };
-                state.replies.fill(slot, frames);
+                state.replies.fill(slot, accepts, frames);
                 while let Some(frames) =
                     self.connections.get_mut(connection).and_then(|state| state.replies.pop())
                 {
@@ -306,7 +310,10 @@ impl RuntimeEndpoint {
         if let Phase::Active(active) = &mut state.phase {
             let handle = active.session;
             let session = self.sessions.get_mut(handle)?;
-            if let Some((frame, cost)) = session.window.pull() {
+            // Its acceptance tells of them when its turn comes.
+            let waits = state.replies.len() > 0
+                && session.window.next_job().is_some_and(|job| state.replies.hold_back(job));
+            if let Some((frame, cost)) = if waits { None } else { session.window.pull() } {
                 if let Some(heartbeat) = &mut active.heartbeat {
                     heartbeat.spoke(self.now.mono);
                 }

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 
+use crate::id::JobKey;
 use crate::runtime::JobHandle;
 use crate::runtime::log::Position;
 use crate::runtime::refusal::{Frames, Refusal};
@@ -117,7 +118,15 @@ impl RequestMemory {
 #[derive(Debug, Default)]
 pub(crate) struct OrderedReplies {
     first: u64,
-    slots: VecDeque<Option<Frames>>,
+    slots: VecDeque<Option<Slot>>,
+}
+
+/// A reply whose turn has not come.
+#[derive(Debug)]
+struct Slot {
+    /// The job it accepts.
+    accepts: Option<JobKey>,
+    frames: Frames,
 }
 
 impl OrderedReplies {
@@ -127,20 +136,25 @@ impl OrderedReplies {
         self.first + self.slots.len() as u64 - 1
     }
 
-    /// Fills a place.
-    pub(crate) fn fill(&mut self, slot: u64, frames: Frames) {
+    /// Fills a place, with the acceptance of a job if it is one.
+    pub(crate) fn fill(&mut self, slot: u64, accepts: Option<JobKey>, frames: Frames) {
         let index = slot.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(place) = index.and_then(|index| self.slots.get_mut(index)) {
-            *place = Some(frames);
+            *place = Some(Slot { accepts, frames });
         }
+    }
+
+    /// Whether the acceptance of this job waits for its turn. Events of the job must not overtake it.
+    pub(crate) fn hold_back(&self, job: JobKey) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.accepts == Some(job))
     }
 
     /// The next reply whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<Frames> {
-        let frames = self.slots.front_mut()?.take()?;
+        let slot = self.slots.front_mut()?.take()?;
         self.slots.pop_front();
         self.first += 1;
-        Some(frames)
+        Some(slot.frames)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -184,6 +198,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Ulid;
     use std::string::ToString;
 
     #[test]
@@ -205,11 +220,14 @@ mod tests {
         let first = replies.reserve();
         let second = replies.reserve();
         let frames = |text: &str| Frames::from_iter([text.to_string()]);
-        replies.fill(second, frames("b"));
+        let job = JobKey::from_ulid(Ulid::from_bits(1));
+        replies.fill(second, Some(job), frames("b"));
         assert_eq!(replies.pop(), None);
-        replies.fill(first, frames("a"));
+        assert!(replies.hold_back(job) && !replies.hold_back(JobKey::from_ulid(Ulid::from_bits(2))));
+        replies.fill(first, None, frames("a"));
         assert_eq!(replies.pop(), Some(frames("a")));
         assert_eq!(replies.pop(), Some(frames("b")));
+        assert!(!replies.hold_back(job));
         assert_eq!(replies.pop(), None);
         assert_eq!(replies.len(), 0);
     }

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
+use crate::id::JobKey;
 use crate::runtime::store::Cost;
 use crate::wire::delivery::{Frame, Line};
 use crate::wire::event::LoggedEvent;
@@ -74,6 +75,12 @@ impl SendWindow {
         };
         self.cursor += 1;
         Some((frame, entry.cost))
+    }
+
+    /// The job of the next frame, if that is in memory.
+    pub(crate) fn next_job(&self) -> Option<JobKey> {
+        let index = usize::try_from(self.cursor.checked_sub(self.first)?).ok()?;
+        Some(self.entries.get(index)?.line.job())
     }
 
     /// Whether [`SendWindow::pull`] has something.

@@ -1,0 +1,188 @@
+//! Runs simulated worlds and says what was broken, if anything was.
+//!
+//! `simulate --sessions N [--seed S] [--jobs 2]` runs the worlds of `N` seeds; `simulate --replay SEED` shows one.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arcp_tests::sim::{Counts, Failure, minimise, replay, seeded};
+
+struct Arguments {
+    sessions: u64,
+    seed: u64,
+    jobs: u64,
+    replay: Option<u64>,
+    whole: bool,
+}
+
+const USAGE: &str = "simulate --sessions N [--seed S] [--jobs J] | --replay SEED [--whole]
+
+  --sessions N   run the worlds of N seeds
+  --seed S       the first of them, 1 unless given
+  --jobs J       threads, 1 unless given
+  --replay SEED  show what happens in the world of a seed; if a promise is broken there, in the smallest
+                 world that still breaks it
+  --whole        with --replay: do not look for a smaller one";
+
+fn arguments() -> Result<Arguments, String> {
+    let mut found = Arguments { sessions: 0, seed: 1, jobs: 1, replay: None, whole: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--whole" {
+            found.whole = true;
+            continue;
+        }
+        let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
+        let number = value.parse().map_err(|_| format!("`{word}` takes a whole number, not `{value}`"))?;
+        match word.as_str() {
+            "--sessions" => found.sessions = number,
+            "--seed" => found.seed = number,
+            "--jobs" => found.jobs = number.max(1),
+            "--replay" => found.replay = Some(number),
+            _ => return Err(format!("`{word}` is not known")),
+        }
+    }
+    if found.sessions == 0 && found.replay.is_none() {
+        return Err("`--sessions` or `--replay` is needed".to_owned());
+    }
+    Ok(found)
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match arguments.replay {
+        Some(seed) => show(seed, arguments.whole),
+        None => simulate(&arguments),
+    }
+}
+
+fn show(seed: u64, whole: bool) -> ExitCode {
+    let bytes = match seeded(seed) {
+        Err(failure) if !whole => Some(minimise(&failure)),
+        _ => None,
+    };
+    let (lines, violation) = replay(seed, bytes.as_deref());
+    for line in lines {
+        println!("{line}");
+    }
+    match violation {
+        None => ExitCode::SUCCESS,
+        Some(violation) => {
+            println!("seed {seed}: {violation}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn simulate(arguments: &Arguments) -> ExitCode {
+    let began = Instant::now();
+    let done = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let totals = Mutex::new((Counts::default(), None::<Box<Failure>>));
+    std::thread::scope(|scope| {
+        for worker in 0..arguments.jobs {
+            let (done, stop, totals) = (&done, &stop, &totals);
+            scope.spawn(move || {
+                let mut counts = Counts::default();
+                let mut found = None;
+                let mut index = worker;
+                while index < arguments.sessions && !stop.load(Ordering::Relaxed) {
+                    match seeded(arguments.seed.wrapping_add(index)) {
+                        Ok(more) => counts.add(&more),
+                        Err(failure) => {
+                            counts.add(&failure.counts);
+                            found = Some(failure);
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                    index += arguments.jobs;
+                }
+                if let Ok(mut totals) = totals.lock() {
+                    totals.0.add(&counts);
+                    let is_first = match (&found, &totals.1) {
+                        (Some(new), Some(before)) => new.seed < before.seed,
+                        (new, _) => new.is_some(),
+                    };
+                    if is_first {
+                        totals.1 = found;
+                    }
+                }
+            });
+        }
+        progress(arguments.sessions, &done, &stop, began);
+    });
+    let sessions = done.load(Ordering::Relaxed);
+    let took = began.elapsed();
+    let (counts, failure) = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    report(sessions, took, &counts, failure.as_deref())
+}
+
+/// A bar, where somebody watches.
+fn progress(sessions: u64, done: &AtomicU64, stop: &AtomicBool, began: Instant) {
+    const WIDTH: u64 = 40;
+    let is_watched = std::io::stderr().is_terminal();
+    loop {
+        let count = done.load(Ordering::Relaxed);
+        if is_watched {
+            let filled = usize::try_from(count * WIDTH / sessions.max(1)).unwrap_or(0);
+            let empty = usize::try_from(WIDTH).unwrap_or(0).saturating_sub(filled);
+            let rate = count as f64 / began.elapsed().as_secs_f64().max(0.001);
+            eprint!("\r[{}{}] {count}/{sessions}  {rate:.0}/s ", "#".repeat(filled), " ".repeat(empty));
+            let _ = std::io::stderr().flush();
+        }
+        if count >= sessions || stop.load(Ordering::Relaxed) {
+            if is_watched {
+                eprintln!();
+            }
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn report(sessions: u64, took: Duration, counts: &Counts, failure: Option<&Failure>) -> ExitCode {
+    println!("{counts}");
+    if let Some(failure) = failure {
+        println!("seed {}: {}", failure.seed, failure.violation);
+        let bytes = minimise(failure);
+        let decisions: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        println!("the smallest world found that still shows it, of these decisions: {decisions}");
+        let (lines, violation) = replay(failure.seed, Some(&bytes));
+        for line in lines {
+            println!("{line}");
+        }
+        if let Some(violation) = violation {
+            println!("{violation}");
+        }
+    }
+    println!(
+        "{sessions} simulated sessions in {:.1} s ({:.0} µs each), {} events, {} frames, {} faults, {} sessions opened and \
+         {} resumed on the wire, {} jobs, {} steps, {} violations",
+        took.as_secs_f64(),
+        took.as_secs_f64() * 1e6 / sessions.max(1) as f64,
+        counts.events,
+        counts.frames,
+        counts.faults(),
+        counts.opened,
+        counts.resumed,
+        counts.jobs,
+        counts.steps,
+        u8::from(failure.is_some()),
+    );
+    let missing = counts.missing();
+    if !missing.is_empty() && sessions >= 10_000 {
+        println!("never happened: {}", missing.join(", "));
+        return ExitCode::FAILURE;
+    }
+    if failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,509 @@
+//! The oracle: knows the protocol, not our code.
+//!
+//! It is shown everything that happens in a world: each frame as bytes at both ends, each record as it is given to the store,
+//! stored and answered, each decision of a lease, each event an application was told. From that alone it keeps its own account
+//! of sessions, jobs, streams, tokens and budgets, and judges every step by the properties of the reference (SEQ, SES, JOB,
+//! IDEM, CAN, LEA, BUD, VIS, ACK, CHK, WIR), whose ids its verdicts carry. It reads frames with a reader of its own and calls
+//! nothing of what it judges; of the core it uses the types of records.
+
+mod ack;
+mod application;
+mod budget;
+mod frames;
+mod jobs;
+mod lease;
+mod read;
+mod records;
+mod requests;
+mod sessions;
+mod streams;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use arcp_proto::config::RuntimeConfig;
+use arcp_proto::feature::Feature;
+use arcp_proto::runtime::store::StoreId;
+use arcp_proto::runtime::{RuntimeEvent, StopReason};
+use arcp_proto::time::Now;
+
+pub use read::describe;
+
+use application::Application;
+use requests::Request;
+
+/// A promise that was broken.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// The property's id; `LIVE` for a world that does not come to rest.
+    pub property: &'static str,
+    /// What was seen.
+    pub what: String,
+    /// At which step of the run.
+    pub step: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at step {}: {}", self.property, self.step, self.what)
+    }
+}
+
+/// What the oracle remembers of a frame that is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    what: Noted,
+    value: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noted {
+    /// Changed on the way: nothing is known of it.
+    Meddled,
+    /// Nothing follows from its arrival but that somebody is there.
+    Other,
+    Hello,
+    Ack,
+    Request,
+    /// A numbered frame.
+    Event,
+    Accepted,
+}
+
+impl Note {
+    /// A frame that was changed on the way.
+    pub const MEDDLED: Self = Self { what: Noted::Meddled, value: 0 };
+    const OTHER: Self = Self { what: Noted::Other, value: 0 };
+
+    /// Whether the frame is numbered.
+    #[must_use]
+    pub fn is_event(self) -> bool {
+        self.what == Noted::Event
+    }
+}
+
+/// Tokens and owner of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Tokens {
+    current: [u8; 32],
+    previous: Option<[u8; 32]>,
+    confirmed: bool,
+    epoch: u64,
+    is_dead: bool,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    key: u128,
+    principal: String,
+    features: u16,
+    /// What the runtime goes by at this moment, and what its store has.
+    live: Tokens,
+    stored: Option<Tokens>,
+    /// The append that brought the newest epoch.
+    append: u64,
+    /// What was stored, by number from 1.
+    log: Vec<Entry>,
+    floor: u64,
+    acked: u64,
+    sent: u64,
+    /// Numbers that were given to the store.
+    given: u64,
+    /// Up to where the store was told to forget.
+    let_go: u64,
+    /// The connection that owns it.
+    link: Option<usize>,
+    /// Since when it has none, on the runtime's monotonic clock, in µs.
+    detached_at: Option<u64>,
+    streams: Vec<Stream>,
+    /// An acknowledgement or a hello of it may have been changed on the way.
+    is_tainted: bool,
+    /// It was told that history it still needed is gone.
+    lost_history: bool,
+    welcomed: bool,
+    /// Jobs that its client has named in a request.
+    named: Vec<u128>,
+    /// Somebody may have named any.
+    knows_jobs: bool,
+    token_text: String,
+}
+
+/// One number of a session.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    append: u64,
+    job: usize,
+    /// 0 for what is no part of the job's log.
+    pos: u64,
+    /// Of the frame; 0 before it was seen.
+    digest: u64,
+}
+
+/// A job in the stream of a session.
+#[derive(Debug, Default)]
+struct Stream {
+    job: usize,
+    /// The position that was delivered last.
+    last: u64,
+    ended: bool,
+    /// Attachments that were granted and have not begun, each with the position behind which it must begin.
+    granted: VecDeque<u64>,
+    /// Its acceptance arrived at the client.
+    accepted: bool,
+    /// The connection on which its acceptance or its subscription was confirmed last.
+    announced: Option<usize>,
+    /// The append in which it was last followed by a request.
+    followed: u64,
+    followed_after: u64,
+}
+
+#[derive(Debug, Default)]
+struct Job {
+    key: u128,
+    principal: String,
+    owner: Option<u128>,
+    /// The session it was accepted in.
+    first_owner: Option<u128>,
+    /// Principal and key.
+    idempotency: Option<(String, String)>,
+    agent: String,
+    trace: String,
+    parent: Option<usize>,
+    /// The append that accepted it.
+    append: u64,
+    is_stored: bool,
+    is_forgotten: bool,
+    started: bool,
+    started_append: u64,
+    /// By position from 1.
+    events: Vec<Happened>,
+    floor: u64,
+    last_marker: u64,
+    /// What its agent was told it had said.
+    emitted: u64,
+    end: Option<End>,
+    end_append: u64,
+    stopping: Option<StopReason>,
+    stopping_append: u64,
+    chunks: Option<Chunks>,
+    /// The effective lease as JSON text, and its end in Unix milliseconds.
+    lease: lease::Terms,
+    /// Own counters in 10⁻⁹ units: as the runtime goes by them, and as stored.
+    counters: Vec<(String, i128)>,
+    stored_counters: Vec<(String, i128)>,
+    accepted_digest: u64,
+    params: u64,
+    live_end: bool,
+    live_stopping: Option<StopReason>,
+    deadline: Option<u64>,
+    is_expired: bool,
+    agent_returned: Option<bool>,
+    cancel_asked: bool,
+    stop_began: Option<u64>,
+    incarnation: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Happened {
+    kind: Kind,
+    origin: u64,
+    /// Of kind and body as stored.
+    body: u64,
+}
+
+/// Kinds that a session may not have negotiated, and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Progress,
+    Chunk,
+    End,
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct End {
+    status: &'static str,
+    code: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Chunks {
+    result: u128,
+    next: u64,
+    bytes: u64,
+    complete: bool,
+}
+
+/// A connection.
+#[derive(Debug, Default)]
+struct Connection {
+    client: Option<usize>,
+    opened_at: u64,
+    hello: Option<Hello>,
+    hello_read: bool,
+    session: Option<usize>,
+    last: u64,
+    /// The runtime's monotonic clock at the last frame it read.
+    heard_at: u64,
+    goodbye: bool,
+    closed: bool,
+    is_tainted: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Hello {
+    principal: String,
+    features: u16,
+    session: u128,
+    token: Option<[u8; 32]>,
+    last: Option<u64>,
+}
+
+/// An append as it was given.
+#[derive(Debug, Clone, Copy)]
+struct Append {
+    id: StoreId,
+    stored: bool,
+    answered: bool,
+}
+
+/// Judges one run.
+#[derive(Debug)]
+pub struct Oracle {
+    step: u64,
+    now: Now,
+    verdict: Option<Violation>,
+    config: Facts,
+    sessions: Vec<Session>,
+    jobs: Vec<Job>,
+    connections: Vec<Connection>,
+    requests: Vec<Request>,
+    appends: Vec<Append>,
+    /// Appends up to this one are stored and answered, and all before them.
+    committed: usize,
+    refused: Vec<StoreId>,
+    /// The store had no room at some time, so that what was given came later than it was decided.
+    was_full: bool,
+    /// Who sees what of others.
+    sights: u32,
+    applications: Vec<Application>,
+    /// The words of "no such job", by kind of request.
+    hidden: [u64; 2],
+    is_meddled: bool,
+    /// The runtime's wall clock was set, so that what is kept for a time may be forgotten at once.
+    wall_jumped: bool,
+    incarnation: u64,
+    opened: u64,
+    resumed: u64,
+}
+
+/// What the oracle knows of the deployment.
+#[derive(Debug)]
+struct Facts {
+    features: u16,
+    heartbeat: u64,
+    window: u64,
+    grace: u64,
+    replay_events: u64,
+    lag: u64,
+    welcome_timeout: u64,
+}
+
+impl Oracle {
+    /// An oracle for a deployment and its clients, given by their principals.
+    #[must_use]
+    pub fn new(config: &RuntimeConfig, clients: &[usize]) -> Self {
+        let micros = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            step: 0,
+            now: Now::default(),
+            verdict: None,
+            config: Facts {
+                // Credentials are offered only by who has a provisioner, which no world has yet.
+                features: config.features.without(Feature::ProvisionedCredentials).bits(),
+                heartbeat: micros(config.heartbeat_interval),
+                window: micros(config.resume_window),
+                grace: micros(config.cancel_grace),
+                replay_events: config.limits.replay_events,
+                lag: config.limits.lag,
+                welcome_timeout: micros(config.limits.welcome_timeout),
+            },
+            sessions: Vec::new(),
+            jobs: Vec::new(),
+            connections: Vec::new(),
+            requests: Vec::new(),
+            appends: Vec::new(),
+            committed: 0,
+            refused: Vec::new(),
+            was_full: false,
+            sights: 0,
+            applications: clients.iter().map(|_| Application::default()).collect(),
+            hidden: [0; 2],
+            is_meddled: false,
+            wall_jumped: false,
+            incarnation: 1,
+            opened: 0,
+            resumed: 0,
+        }
+    }
+
+    /// The world is at this step, and the runtime's clocks show this.
+    pub const fn step(&mut self, step: u64, now: Now) {
+        self.step = step;
+        self.now = now;
+    }
+
+    /// The runtime's wall clock is set.
+    pub const fn wall_jumps(&mut self) {
+        self.wall_jumped = true;
+    }
+
+    /// What was broken, if anything.
+    #[must_use]
+    pub const fn verdict(&self) -> Option<&Violation> {
+        self.verdict.as_ref()
+    }
+
+    /// What was broken, if anything.
+    #[must_use]
+    pub fn into_verdict(self) -> Option<Violation> {
+        self.verdict
+    }
+
+    /// Notes a broken promise; the first one counts.
+    pub fn fail(&mut self, property: &'static str, what: fmt::Arguments<'_>) {
+        if self.verdict.is_none() {
+            self.verdict = Some(Violation { property, what: what.to_string(), step: self.step });
+        }
+    }
+
+    /// Who sees what of others from here on: two bits for each principal.
+    pub const fn sees(&mut self, bits: u32) {
+        self.sights = bits;
+    }
+
+    /// Somebody meddles with the frames of a connection.
+    pub fn meddled(&mut self, link: usize) {
+        self.is_meddled = true;
+        self.connections[link].is_tainted = true;
+        if let Some(session) = self.connections[link].session {
+            self.sessions[session].is_tainted = true;
+        }
+    }
+
+    /// The process of the runtime is gone; what the store has is what there is.
+    pub fn crashed(&mut self) {
+        self.refused.clear();
+        self.appends.retain(|append| append.stored);
+        for append in &mut self.appends {
+            append.answered = true;
+        }
+        // Numbers of appends are those of the stored ones, which nothing was lost of before.
+        self.committed = self.appends.len();
+        self.incarnation += 1;
+        for session in &mut self.sessions {
+            session.link = None;
+            session.given = session.log.len() as u64;
+            match session.stored {
+                Some(stored) => session.live = stored,
+                None => session.live.is_dead = true,
+            }
+        }
+        for job in &mut self.jobs {
+            job.counters.clone_from(&job.stored_counters);
+            job.live_end = job.end.is_some() || !job.is_stored;
+            job.live_stopping.clone_from(&job.stopping);
+            job.is_forgotten |= !job.is_stored;
+        }
+        for connection in &mut self.connections {
+            connection.closed = true;
+        }
+        for request in &mut self.requests {
+            request.is_over = true;
+        }
+    }
+
+    /// Another process begins with what the store has.
+    pub fn recovered(&mut self, now: Now) {
+        self.now = now;
+        for session in self.sessions.iter_mut().filter(|session| !session.live.is_dead) {
+            session.detached_at = Some(now.mono.as_micros());
+        }
+        for job in self.jobs.iter_mut().filter(|job| !job.live_end) {
+            job.deadline = job.lease.deadline(now);
+            job.stop_began = None;
+        }
+    }
+
+    /// Something the runtime reports; its words are judged by what they may not contain.
+    pub fn event(&mut self, event: &RuntimeEvent) {
+        if let RuntimeEvent::SessionAttached { resumed, .. } = event {
+            if *resumed {
+                self.resumed += 1;
+            } else {
+                self.opened += 1;
+            }
+        }
+    }
+
+    /// Adds what was counted here.
+    pub fn tally(&self, counts: &mut crate::sim::Counts) {
+        counts.opened += self.opened;
+        counts.resumed += self.resumed;
+        counts.jobs += self.jobs.iter().filter(|job| job.is_stored).count() as u64;
+    }
+
+    /// How many jobs there have been.
+    #[must_use]
+    pub const fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The id of one of them.
+    #[must_use]
+    pub fn job_id(&self, index: usize) -> String {
+        let key = arcp_proto::id::JobKey::from_ulid(arcp_proto::id::Ulid::from_bits(self.jobs[index].key));
+        key.to_string()
+    }
+
+    /// Token, session and number that somebody has overheard.
+    #[must_use]
+    pub fn overheard(&self, which: u64) -> Option<(String, String, u64)> {
+        if self.sessions.is_empty() {
+            return None;
+        }
+        let session = &self.sessions[usize::try_from(which).unwrap_or(0) % self.sessions.len()];
+        let key = arcp_proto::id::SessionKey::from_ulid(arcp_proto::id::Ulid::from_bits(session.key));
+        session.welcomed.then(|| (session.token_text.clone(), key.to_string(), session.acked))
+    }
+
+    /// The last number of a session.
+    #[must_use]
+    pub fn last_number(&self, session: &str) -> Option<u64> {
+        let session = self.session(read::ulid(session))?;
+        Some(self.sessions[session].log.len() as u64)
+    }
+
+    fn session(&self, key: u128) -> Option<usize> {
+        self.sessions.iter().rposition(|session| session.key == key)
+    }
+
+    fn job(&self, key: u128) -> Option<usize> {
+        self.jobs.iter().rposition(|job| job.key == key)
+    }
+
+    /// What a principal sees of a job: 0 nothing, 1 that it is there, 2 everything.
+    fn sight(&self, bits: u32, principal: &str, job: usize) -> u32 {
+        if self.jobs[job].principal == principal {
+            return 2;
+        }
+        match ["alice", "bob", "carol"].iter().position(|name| *name == principal) {
+            Some(index) => (bits >> (2 * index) & 3).min(2),
+            None => 0,
+        }
+    }
+
+    fn is_committed(&self, append: u64) -> bool {
+        append > 0 && append <= self.committed as u64
+    }
+}

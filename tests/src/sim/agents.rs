@@ -1,0 +1,342 @@
+//! Agents that do anything an agent can do: report, stream, spend, ask for permission, delegate, fail, hang, and go on
+//! when told to stop.
+
+use arcp_proto::error::{ApiMisuse, ErrorCode, WireError};
+use arcp_proto::id::JobKey;
+use arcp_proto::lease::{Capability, Operation};
+use arcp_proto::runtime::{
+    AgentEnd, AgentFailure, AgentInput, JobHandle, JobNews, RuntimeEndpoint, StartJob,
+};
+use arcp_proto::time::Now;
+use arcp_proto::wire::RawJson;
+use arcp_proto::wire::emission::ToolError;
+use arcp_proto::wire::event::{ChunkEmission, Delegation, Emission, LogLevel};
+use arcp_proto::wire::number::NumberText;
+
+use super::choices::Choices;
+use super::count::{Counts, Fault};
+use crate::oracle::Oracle;
+
+/// Targets of operations; the leases of this world permit some of them.
+const TOOLS: [&str; 4] = ["search.web", "search.images.small", "mail.send", "searching"];
+const COSTS: [&str; 6] = ["0.10", "0.01", "0", "0.333333333", "1", "0.0000000004"];
+const CURRENCIES: [Option<&str>; 4] = [Some("USD"), Some("EUR"), None, Some("GBP")];
+/// What a delegated job asks for.
+const CHILD_LEASES: [&str; 5] = [
+    r#"{"tool.call":["search.web"]}"#,
+    r#"{"tool.call":["search.*"],"cost.budget":["USD:0.25"]}"#,
+    r#"{"cost.budget":["USD:0.5","EUR:1"]}"#,
+    r#"{"tool.call":["mail.*"]}"#,
+    r#"{"agent.delegate":["a"],"tool.call":["search.*"]}"#,
+];
+
+/// One agent at work.
+pub(super) struct Working {
+    job: JobHandle,
+    key: JobKey,
+    /// Steps until it ends by itself.
+    left: u64,
+    /// Marks what it emits, so that order and completeness can be judged: 1, 2, 3, ….
+    marker: u64,
+    due: Option<u64>,
+    is_held: bool,
+    is_stopped: bool,
+    pub(super) hangs: bool,
+    ignores_stop: bool,
+    streams: bool,
+    chunks: u64,
+    is_base64: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Agents {
+    working: Vec<Working>,
+    /// Longest time between two steps, in µs.
+    pub(super) pace: u64,
+    pub(super) most_events: u64,
+    /// Whether they misbehave.
+    pub(super) misbehave: bool,
+}
+
+impl Agents {
+    pub(super) const fn new(pace: u64, most_events: u64, misbehave: bool) -> Self {
+        Self { working: Vec::new(), pace, most_events, misbehave }
+    }
+
+    pub(super) fn start(
+        &mut self,
+        at: u64,
+        start: &StartJob,
+        choices: &mut Choices<'_>,
+        counts: &mut Counts,
+    ) {
+        let hangs = self.misbehave && choices.one_in(10);
+        let ignores_stop = self.misbehave && choices.one_in(6);
+        if hangs {
+            counts.note(Fault::AgentHangs);
+        }
+        self.working.push(Working {
+            job: start.job,
+            key: start.key,
+            left: choices.below(self.most_events),
+            marker: 0,
+            due: Some(at + choices.below(self.pace)),
+            is_held: false,
+            is_stopped: false,
+            hangs,
+            ignores_stop,
+            streams: choices.one_in(4),
+            chunks: 0,
+            is_base64: choices.one_in(2),
+        });
+    }
+
+    pub(super) fn stop(&mut self, at: u64, job: JobHandle, choices: &mut Choices<'_>, counts: &mut Counts) {
+        let pace = self.pace;
+        let Some(working) = self.find(job) else { return };
+        if working.ignores_stop || working.hangs {
+            counts.note(Fault::AgentIgnores);
+            return;
+        }
+        working.is_stopped = true;
+        working.is_held = false;
+        working.due = Some(at + choices.below(pace));
+    }
+
+    pub(super) fn kill(&mut self, job: JobHandle) {
+        self.working.retain(|working| working.job != job);
+    }
+
+    pub(super) fn hold(&mut self, job: JobHandle, on: bool) {
+        if let Some(working) = self.find(job) {
+            // One that is told to stop is not held any more by what it does.
+            working.is_held = on && !working.is_stopped;
+        }
+    }
+
+    pub(super) fn tell(&mut self, job: JobHandle, _news: &JobNews, at: u64) {
+        if let Some(working) = self.find(job).filter(|working| working.due.is_none() && !working.hangs) {
+            working.due = Some(at);
+        }
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.working.clear();
+    }
+
+    /// Those that hang go on, and all end as soon as they can.
+    pub(super) fn heal(&mut self, at: u64) {
+        self.misbehave = false;
+        for working in &mut self.working {
+            working.hangs = false;
+            working.left = 0;
+            working.due = Some(at);
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<u64> {
+        self.working
+            .iter()
+            .filter(|working| !working.is_held && !working.hangs)
+            .filter_map(|working| working.due)
+            .min()
+    }
+
+    fn find(&mut self, job: JobHandle) -> Option<&mut Working> {
+        self.working.iter_mut().find(|working| working.job == job)
+    }
+
+    /// Takes one step of one agent that is due.
+    pub(super) fn step(
+        &mut self,
+        at: u64,
+        (runtime, now): (&mut RuntimeEndpoint, Now),
+        choices: &mut Choices<'_>,
+        counts: &mut Counts,
+        oracle: &mut Oracle,
+    ) -> bool {
+        let is_due = |working: &Working| {
+            !working.is_held && !working.hangs && working.due.is_some_and(|due| due <= at)
+        };
+        let Some(index) = self.working.iter().position(is_due) else { return false };
+        let pace = self.pace;
+        let misbehave = self.misbehave;
+        let working = &mut self.working[index];
+        working.due = Some(at + 1 + choices.below(pace));
+        let is_over = if working.is_stopped || working.left == 0 {
+            working.end(runtime, now, choices, counts, oracle, misbehave)
+        } else {
+            working.left -= 1;
+            working.act(runtime, now, choices, counts, oracle)
+        };
+        if is_over {
+            let job = self.working.get(index).map(|working| working.job);
+            self.working.retain(|working| Some(working.job) != job);
+        }
+        true
+    }
+}
+
+impl Working {
+    /// Says something; whether the job is over.
+    fn say(
+        &mut self,
+        runtime: &mut RuntimeEndpoint,
+        now: Now,
+        emission: Emission,
+        oracle: &mut Oracle,
+    ) -> bool {
+        match runtime.handle_agent(now, self.job, AgentInput::Emit(emission)) {
+            Ok(()) => {
+                oracle.emitted(self.key, self.marker);
+                false
+            }
+            Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => {
+                self.marker -= 1;
+                true
+            }
+            Err(misuse) => panic!("the agent is wrong: {misuse}"),
+        }
+    }
+
+    const fn mark(&mut self) -> u64 {
+        self.marker += 1;
+        self.marker
+    }
+
+    fn act(
+        &mut self,
+        runtime: &mut RuntimeEndpoint,
+        now: Now,
+        choices: &mut Choices<'_>,
+        counts: &mut Counts,
+        oracle: &mut Oracle,
+    ) -> bool {
+        match choices.below(12) {
+            1 | 2 if self.streams => self.chunk(runtime, now, true),
+            3 | 4 => {
+                let marker = self.mark();
+                let report = Emission::progress_count(marker, None, None, None).expect("a report");
+                self.say(runtime, now, report, oracle)
+            }
+            5 | 6 => {
+                let marker = self.mark();
+                let cost = choices.of(&COSTS);
+                let unit = choices.of(&CURRENCIES);
+                let value = NumberText::parse(cost).expect("a number");
+                let text = marker.to_string();
+                let metric =
+                    Emission::metric("cost.search", &value, unit, &[("n", text.as_str())]).expect("a metric");
+                let over = self.say(runtime, now, metric, oracle);
+                if !over {
+                    oracle.charged(self.key, unit, cost);
+                }
+                over
+            }
+            7 | 8 => self.operate(runtime, now, choices, counts, oracle),
+            9 => self.delegate(runtime, now, choices),
+            10 => {
+                let marker = self.mark();
+                let text = marker.to_string();
+                self.say(runtime, now, Emission::thought(&text).expect("a thought"), oracle)
+            }
+            _ => {
+                let marker = self.mark();
+                let text = marker.to_string();
+                let log = Emission::log(LogLevel::Info, &text, None).expect("a line");
+                self.say(runtime, now, log, oracle)
+            }
+        }
+    }
+
+    fn chunk(&mut self, runtime: &mut RuntimeEndpoint, now: Now, more: bool) -> bool {
+        // Characters of several bytes, so that a cut at a byte would show.
+        let text = format!("«{}»", self.chunks);
+        let chunk = if self.is_base64 {
+            ChunkEmission::base64(text.as_bytes(), more)
+        } else {
+            ChunkEmission::utf8(&text, more)
+        };
+        self.chunks += 1;
+        match runtime.handle_agent(now, self.job, AgentInput::Chunk(chunk.expect("a small chunk"))) {
+            Ok(()) => false,
+            Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => true,
+            Err(misuse) => panic!("the agent is wrong: {misuse}"),
+        }
+    }
+
+    fn operate(
+        &mut self,
+        runtime: &mut RuntimeEndpoint,
+        now: Now,
+        choices: &mut Choices<'_>,
+        counts: &mut Counts,
+        oracle: &mut Oracle,
+    ) -> bool {
+        let target = choices.of(&TOOLS);
+        let marker = self.mark();
+        let call = format!("c{marker}");
+        let emission = Emission::tool_call(target, &RawJson::empty_object(), &call).expect("a call");
+        if self.say(runtime, now, emission, oracle) {
+            return true;
+        }
+        let operation = Operation { capability: Capability::ToolCall, target };
+        let judged = runtime.authorize(now, self.job, &operation);
+        oracle.decided(self.key, target, now, judged.as_ref().err().map(arcp_proto::lease::Denial::code));
+        let result = match &judged {
+            Ok(_) => Emission::tool_result(&call, Ok(&RawJson::empty_object())),
+            Err(denial) => {
+                counts.note(Fault::Forbidden);
+                Emission::tool_result(&call, Err(&ToolError::from(&WireError::from(denial))))
+            }
+        };
+        self.mark();
+        self.say(runtime, now, result.expect("a result"), oracle)
+    }
+
+    fn delegate(&self, runtime: &mut RuntimeEndpoint, now: Now, choices: &mut Choices<'_>) -> bool {
+        let lease = RawJson::parse(choices.of(&CHILD_LEASES)).expect("JSON");
+        let delegation = Delegation {
+            token: self.marker,
+            agent: choices.of(&["a", "b", "nobody"]).to_owned(),
+            input: RawJson::empty_object(),
+            lease_request: Some(lease),
+            lease_constraints: None,
+            max_runtime_sec: None,
+        };
+        match runtime.handle_agent(now, self.job, AgentInput::Delegate(Box::new(delegation))) {
+            Ok(()) => false,
+            Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => true,
+            Err(misuse) => panic!("the agent is wrong: {misuse}"),
+        }
+    }
+
+    fn end(
+        &mut self,
+        runtime: &mut RuntimeEndpoint,
+        now: Now,
+        choices: &mut Choices<'_>,
+        counts: &mut Counts,
+        oracle: &mut Oracle,
+        misbehave: bool,
+    ) -> bool {
+        let fails = misbehave && choices.one_in(4);
+        // One stream in four is left without its last piece, which the runtime has to supply.
+        if self.chunks > 0 && !fails && !choices.one_in(4) {
+            self.chunk(runtime, now, false);
+        }
+        let end = if fails {
+            counts.note(Fault::AgentFails);
+            let code = choices.of(&[ErrorCode::InternalError, ErrorCode::PermissionDenied]);
+            AgentEnd::Failure(AgentFailure { code, message: "it broke".to_owned(), agent_code: None })
+        } else {
+            let value = if self.chunks > 0 { RawJson::null() } else { RawJson::empty_object() };
+            AgentEnd::Value { value, summary: None }
+        };
+        oracle.agent_ended(self.key, matches!(end, AgentEnd::Value { .. }));
+        match runtime.handle_agent(now, self.job, AgentInput::Finish(end)) {
+            Ok(()) | Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => true,
+            Err(misuse) => panic!("the agent is wrong: {misuse}"),
+        }
+    }
+}

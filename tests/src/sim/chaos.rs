@@ -1,0 +1,420 @@
+//! What is done to a world while it works: requests of applications, and everything that can go wrong.
+
+use arcp_proto::client::Subscription;
+use arcp_proto::id::JobId;
+use bytes::Bytes;
+
+use super::World;
+use super::carry::format_client;
+use super::client::SPECS;
+use super::count::Fault;
+use super::link::What;
+use super::plan::{BEARER, PRINCIPALS};
+use crate::oracle::Note;
+
+impl World<'_> {
+    /// Until the bytes are used up.
+    pub(super) fn rage(&mut self) {
+        while !self.choices.is_empty()
+            && self.counts.steps < super::MOST_STEPS
+            && self.oracle.verdict().is_none()
+        {
+            if self.choices.below(7) == 1 {
+                self.disturb();
+                self.drain();
+            } else if !self.step() {
+                break;
+            }
+        }
+    }
+
+    /// Does something that nothing in the world waited for.
+    fn disturb(&mut self) {
+        let troubles = self.troubles;
+        match self.choices.below(40) {
+            0..=11 => self.submit(),
+            12..=14 => self.subscribe(),
+            15 | 16 => self.cancel(),
+            17 | 18 => self.ask(),
+            19..=23 if troubles.cuts => self.cut_any(),
+            24 | 25 if troubles.stalls => self.stall(),
+            26 | 27 if troubles.clocks => self.jump(),
+            28 | 29 if troubles.client_crashes => self.crash_client(),
+            30 if troubles.runtime_crashes => {
+                let kept = self.choices.index(self.store.waiting() + 1);
+                let again_at = self.at + 1_000 + self.choices.below(self.choices_span());
+                self.crash_runtime(kept, again_at);
+            }
+            31..=33 if troubles.store_faults => self.spoil_store(),
+            34 if troubles.policy => self.flip(),
+            35 | 36 if troubles.idle => self.idle(),
+            37 | 38 if troubles.intruders => self.intrude(),
+            _ => {}
+        }
+    }
+
+    const fn choices_span(&self) -> u64 {
+        // Short enough for most resume windows, now and then too long for the shortest.
+        if self.starts.is_multiple_of(3) { 8_000_000 } else { 200_000 }
+    }
+
+    fn any_client(&mut self) -> usize {
+        self.choices.index(self.clients.len())
+    }
+
+    fn submit(&mut self) {
+        if self.submitted >= self.most_jobs {
+            return;
+        }
+        self.submitted += 1;
+        let index = self.any_client();
+        let spec = self.choices.below(SPECS);
+        // Keys that several clients of a principal use, so that the same job, or another of the same name, comes twice.
+        let key = if self.choices.one_in(3) {
+            format!("shared-{}", self.choices.below(3))
+        } else {
+            format!("own-{index}-{}", self.clients[index].work.len())
+        };
+        let now = self.clients[index].clock.now(self.at);
+        self.journal.note(self.at, || format!("{} submits job {spec} as {key}", format_client(index)));
+        self.clients[index].submit(now, key, spec);
+    }
+
+    /// A job of anybody.
+    fn any_job(&mut self) -> Option<JobId> {
+        let count = self.oracle.jobs();
+        if count == 0 {
+            return None;
+        }
+        let index = self.choices.index(count);
+        JobId::new(&self.oracle.job_id(index))
+    }
+
+    fn subscribe(&mut self) {
+        let index = self.any_client();
+        let Some(job) = self.any_job() else { return };
+        let start = match self.choices.below(6) {
+            1 => Subscription::Live,
+            2 => Subscription::HistoryFromPos(self.choices.below(8)),
+            3 => Subscription::HistoryFromSeq(self.choices.below(8)),
+            _ => Subscription::History,
+        };
+        let now = self.clients[index].clock.now(self.at);
+        self.journal.note(self.at, || format!("{} subscribes to {job}: {start:?}", format_client(index)));
+        self.clients[index].subscribe(now, &job, start, &mut self.oracle);
+    }
+
+    fn cancel(&mut self) {
+        let index = self.any_client();
+        let Some(job) = self.any_job() else { return };
+        let now = self.clients[index].clock.now(self.at);
+        self.journal.note(self.at, || format!("{} cancels {job}", format_client(index)));
+        self.clients[index].cancel(now, &job);
+    }
+
+    /// Lists, unsubscribes, says goodbye.
+    fn ask(&mut self) {
+        let index = self.any_client();
+        let now = self.clients[index].clock.now(self.at);
+        match self.choices.below(8) {
+            1 => {
+                let Self { clients, choices, oracle, .. } = self;
+                clients[index].unsubscribe(now, choices, oracle);
+            }
+            2 => {
+                let client = &mut self.clients[index];
+                if let Some(endpoint) = &mut client.endpoint {
+                    endpoint.close(now, None);
+                    client.left = true;
+                    // The same application goes on later, in the same session if that lives.
+                    client.persisted = endpoint.resume_state();
+                    client.restart_at = Some(self.at + 2_000_000);
+                }
+            }
+            3 => {
+                if let Some(endpoint) = &mut self.clients[index].endpoint {
+                    endpoint.reconnect_now(now);
+                }
+            }
+            _ => {
+                let page = 1 + self.choices.below(4);
+                self.clients[index].list(now, page);
+            }
+        }
+    }
+
+    fn cut_any(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        let position = self.choices.index(self.live.len());
+        self.cut(self.live[position]);
+    }
+
+    /// Breaks a link: of what is on the way, a prefix of whole frames arrives in each direction, perhaps part of another.
+    fn cut(&mut self, index: usize) {
+        if self.links[index].is_broken {
+            return;
+        }
+        self.counts.note(Fault::Cut);
+        let (up, down) = (self.choices.index(4), self.choices.index(4));
+        let is_half_open = self.choices.one_in(3);
+        let (at, late) = (self.at, self.choices.below(3) == 1);
+        let client_notices = at + self.choices.below(50_000);
+        let runtime_notices = at + self.choices.of(&[0, 20_000, 400_000, 5_000_000]);
+        let inside = self.choices.index(300);
+        let link = &mut self.links[index];
+        self.journal.note(at, || format!("the link ({index}) breaks, half open: {is_half_open}"));
+        link.is_broken = true;
+        for (pipe, kept) in [(&mut link.up, up), (&mut link.down, down)] {
+            let count = pipe.queue.len();
+            self.counts.notes(Fault::Lost, count.saturating_sub(kept));
+            pipe.queue.truncate(kept);
+        }
+        if let (Some(connection), Some(runtime)) = (link.connection, &mut self.runtime)
+            && !link.up.queue.is_empty()
+            && let Some(begun) = link.up.read_piece(inside, at)
+        {
+            // The rest of that frame never comes.
+            self.counts.note(Fault::CutInside);
+            runtime.handle_partial(self.clock.now(at), connection, begun);
+            link.up.queue.clear();
+        }
+        if late && !link.up.queue.is_empty() {
+            self.counts.notes(Fault::Late, link.up.queue.len());
+            for parcel in &mut link.up.queue {
+                parcel.at += 60_000;
+            }
+        }
+        // Nothing more gets through.
+        link.up.is_cut = true;
+        link.down.is_cut = true;
+        if link.connection.is_some() {
+            if is_half_open {
+                self.counts.note(Fault::HalfOpen);
+            } else {
+                link.runtime_notices = Some(runtime_notices);
+            }
+        }
+        if link.client_end {
+            link.client_notices = Some(client_notices);
+        }
+    }
+
+    fn stall(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        let position = self.choices.index(self.live.len());
+        let span = self.choices.of(&[300_000, 3_000_000, 70_000_000]);
+        let until = self.at + span;
+        let link = &mut self.links[self.live[position]];
+        match self.choices.below(3) {
+            0 => link.down.stalled_until = until,
+            1 => link.up.stalled_until = until,
+            _ => {
+                link.down.stalled_until = until;
+                link.up.stalled_until = until;
+            }
+        }
+        self.counts.note(Fault::Stall);
+        self.journal.note(self.at, || format!("a link stalls for {} ms", span / 1_000));
+    }
+
+    fn jump(&mut self) {
+        let millis = self.choices.of(&[1_000, -1_000, 3_600_000, -3_600_000, 86_400_000]);
+        self.counts.note(Fault::Jump);
+        self.journal.note(self.at, || format!("a wall clock jumps by {millis} ms"));
+        let which = self.choices.index(self.clients.len() + 1);
+        match self.clients.get_mut(which) {
+            Some(client) => client.clock.jump(millis),
+            None => {
+                self.clock.jump(millis);
+                self.oracle.wall_jumps();
+            }
+        }
+    }
+
+    fn crash_client(&mut self) {
+        let index = self.any_client();
+        let span = self.choices.of(&[20_000, 400_000, 4_000_000]);
+        if self.clients[index].endpoint.is_none() {
+            return;
+        }
+        if self.choices.one_in(3) {
+            self.counts.note(Fault::Asleep);
+            self.clients[index].asleep_until = self.at + span * 10;
+            self.journal.note(self.at, || format!("{} sleeps", format_client(index)));
+            return;
+        }
+        self.counts.note(Fault::ClientCrash);
+        self.journal.note(self.at, || format!("{} crashes", format_client(index)));
+        let client = &mut self.clients[index];
+        client.die();
+        client.restart_at = Some(self.at + span);
+        if let Some(link) = client.link.take() {
+            let is_noticed = !self.choices.one_in(3);
+            let link = &mut self.links[link];
+            link.client_end = false;
+            link.is_broken = true;
+            link.client_notices = None;
+            link.down.queue.clear();
+            if is_noticed {
+                link.runtime_notices = Some(self.at + 1_000);
+            } else {
+                self.counts.note(Fault::HalfOpen);
+            }
+        }
+    }
+
+    fn spoil_store(&mut self) {
+        match self.choices.below(6) {
+            1 => self.store.failing_reads += 1,
+            2 if self.choices.one_in(2) => self.store.fails_next = true,
+            _ => self.store.full_until = self.at + 10_000 + self.choices.below(1_500_000),
+        }
+    }
+
+    fn flip(&mut self) {
+        let bits = u32::try_from(self.choices.below(64)).unwrap_or(0);
+        self.sights.store(bits, std::sync::atomic::Ordering::Relaxed);
+        self.counts.note(Fault::PolicyFlip);
+        self.oracle.sees(bits);
+        let now = self.clock.now(self.at);
+        self.journal.note(self.at, || format!("who sees what changes: {bits:06b}"));
+        if let Some(runtime) = &mut self.runtime {
+            runtime.policy_changed(now);
+        }
+    }
+
+    fn idle(&mut self) {
+        let index = self.any_client();
+        let now = self.clients[index].clock.now(self.at);
+        if self.clients[index].is_idle {
+            self.clients[index].wake(now);
+        } else {
+            self.counts.note(Fault::Idle);
+            self.clients[index].is_idle = true;
+        }
+    }
+
+    /// Somebody connects who plays by no rules, with what was overheard.
+    fn intrude(&mut self) {
+        let kind = self.choices.of(&[
+            arcp_proto::wire::peer::TransportKind::Memory,
+            arcp_proto::wire::peer::TransportKind::WebSocket,
+        ]);
+        let Some(link) = self.open(None, kind) else { return };
+        self.counts.note(Fault::Intruder);
+        let principal = self.choices.of(&PRINCIPALS);
+        let bearer = if self.choices.one_in(8) { "wrong".to_owned() } else { format!("{principal}{BEARER}") };
+        let overheard = self.oracle.overheard(self.choices.below(64));
+        let past = self.choices.of(&[0, 1, 3, 1_000]);
+        let id = self.links.len();
+        let resume = |token: &str, session: &str, last: u64, features: &str| {
+            format!(
+                r#"{{"arcp":"1.1","id":"x{id}","type":"session.hello","session_id":"{session}","payload":{{"auth":{{"scheme":"bearer","token":"{bearer}"}},"capabilities":{{"encodings":["json"],"features":[{features}]}},"resume":{{"session_id":"{session}","resume_token":"{token}","last_event_seq":{last}}}}}}}"#
+            )
+        };
+        let hello = |session: &str| {
+            format!(
+                r#"{{"arcp":"1.1","id":"x{id}","type":"session.hello","session_id":"{session}","payload":{{"auth":{{"scheme":"bearer","token":"{bearer}"}},"capabilities":{{"encodings":["json"],"features":["subscribe","list_jobs","x-vendor.arcp-rs.1"]}}}}}}"#
+            )
+        };
+        let all = r#""heartbeat","ack","list_jobs","subscribe","lease_expires_at","cost.budget","model.use","progress","result_chunk","agent_versions","x-vendor.arcp-rs.1""#;
+        let job = self.any_job().map_or_else(|| "job_none".to_owned(), |job| job.as_str().to_owned());
+        let request = |number: u64, what: &str, payload: &str| {
+            format!(r#"{{"arcp":"1.1","id":"x{id}-{number}","type":"{what}","payload":{payload}}}"#)
+        };
+        let probes = [
+            request(1, "job.subscribe", &format!(r#"{{"job_id":"{job}","history":true}}"#)),
+            request(2, "job.subscribe", r#"{"job_id":"job_01KZZSPQFWRQJ5E577ZYXMHSQ1","history":true}"#),
+            request(3, "job.cancel", &format!(r#"{{"job_id":"{job}","reason":"x"}}"#)),
+            request(4, "job.cancel", r#"{"job_id":"job_01KZZSPQFWRQJ5E577ZYXMHSQ1","reason":"x"}"#),
+            request(5, "session.list_jobs", r#"{"limit":50}"#),
+            request(6, "session.ack", r#"{"last_processed_seq":9000}"#),
+            request(7, "session.list_jobs", r#"{"limit":50}"#),
+        ];
+        let (token, session, last) = overheard
+            .unwrap_or_else(|| ("rt_none".to_owned(), "sess_01KZZSPQFWRQJ5E577ZYXMHSQ1".to_owned(), 0));
+        let mut frames = match self.choices.below(8) {
+            1 => vec![resume(&token, &session, last, all)],
+            2 => vec![resume(&token, &session, last + past, all)],
+            3 => vec![resume(&token, &session, last, r#""subscribe""#)],
+            4 => vec![resume("rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", &session, last, all)],
+            5 => Vec::new(),
+            6 => vec![request(1, "job.submit", r#"{"agent":"a","input":{},"idempotency_key":"early"}"#)],
+            _ => vec![hello(&session)],
+        };
+        if frames.len() == 1 && !self.choices.one_in(3) {
+            frames.extend(probes);
+        }
+        for frame in frames {
+            self.journal.frame(self.at, link, "X", "→R", &Bytes::copy_from_slice(frame.as_bytes()));
+            let bytes = Bytes::from(frame);
+            let note = self.oracle.client_wrote(link, &bytes);
+            self.write_up(link, bytes, note);
+        }
+    }
+
+    /// An intruder reads on and says nothing more; now and then it goes.
+    pub(super) fn intruder_reads(&mut self, index: usize, _frame: &Bytes) {
+        if self.choices.one_in(4) {
+            self.links[index].client_end = false;
+            self.links[index].runtime_notices = Some(self.at);
+        }
+    }
+
+    /// An adversary inside the link does something to the frame that was written last.
+    pub(super) fn meddle(&mut self, index: usize, is_up: bool) {
+        if !self.troubles.adversary || self.is_calm || !self.choices.one_in(12) {
+            return;
+        }
+        let what = self.choices.below(6);
+        let place = self.choices.below(1 << 16);
+        let byte = u8::try_from(self.choices.below(256)).unwrap_or(0);
+        self.oracle.meddled(index);
+        let at = self.at;
+        self.journal.note(at, || format!("somebody meddles with ({index}): {what}"));
+        let link = &mut self.links[index];
+        let pipe = if is_up { &mut link.up } else { &mut link.down };
+        let Some(last) = pipe.queue.back_mut() else { return };
+        let (arrives, What::Frame { bytes, note }) = (last.at, &mut last.what) else { return };
+        let position = usize::try_from(place).unwrap_or(0) % bytes.len().max(1);
+        match what {
+            0 => {
+                self.counts.note(Fault::Dropped);
+                pipe.queue.pop_back();
+            }
+            1 => {
+                self.counts.note(Fault::Doubled);
+                let again = What::Frame { bytes: bytes.clone(), note: *note };
+                pipe.push(arrives, again);
+            }
+            2 => {
+                let count = pipe.queue.len();
+                if count > 1 {
+                    self.counts.note(Fault::Overtaken);
+                    pipe.queue.swap(count - 1, count - 2);
+                }
+            }
+            3 => {
+                self.counts.note(Fault::Mutated);
+                let mut changed = bytes.to_vec();
+                changed[position] ^= byte | 1;
+                *bytes = Bytes::from(changed);
+                *note = Note::MEDDLED;
+            }
+            4 => {
+                self.counts.note(Fault::Truncated);
+                *bytes = bytes.slice(..position);
+                *note = Note::MEDDLED;
+            }
+            _ => {
+                self.counts.note(Fault::Hostile);
+                let hostile = super::hostile::frame(place);
+                pipe.push(arrives, What::Frame { bytes: hostile, note: Note::MEDDLED });
+            }
+        }
+    }
+}
