@@ -21,6 +21,11 @@ impl Oracle {
         {
             self.sessions[session].let_go = self.sessions[session].let_go.max(*to);
         }
+        if let Command::Trim(Trim::WholeJob(job)) = command
+            && let Some(job) = self.job(job.ulid().bits())
+        {
+            self.jobs[job].is_forgotten = true;
+        }
         let Command::Append(records) = command else { return };
         if self.appends.iter().rev().any(|append| append.id == id && !append.stored) {
             // Tried again.

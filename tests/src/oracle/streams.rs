@@ -174,25 +174,28 @@ impl Oracle {
             return;
         };
         let stream = &self.sessions[session].streams[index];
-        let (last, ended, granted) = (stream.last, stream.ended, stream.granted.front().copied());
+        let (last, ended) = (stream.last, stream.ended);
         let is_next = last > 0 && !ended && self.next_of(session, job, last) == pos;
+        let mut begun = None;
         if !is_next {
-            let Some(after) = granted else {
-                let property = if ended { "JOB-3" } else { "VIS-4" };
-                self.fail(property, format_args!("position {pos} of a job behind {last}"));
-                return;
-            };
+            // One that was given up before anything came of it has no beginning.
             let floor = self.jobs[job].floor;
-            let begins = self.next_of(session, job, after);
-            if begins != pos && after >= floor {
-                self.fail("VIS-5", format_args!("an attachment begins at position {pos}, due is {begins}"));
+            let begins = |after: u64| after < floor || self.next_of(session, job, after) == pos;
+            begun = stream.granted.iter().position(|after| begins(*after));
+            if begun.is_none() {
+                let property = match stream.granted.front() {
+                    Some(_) => "VIS-5",
+                    None if ended => "JOB-3",
+                    None => "VIS-4",
+                };
+                self.fail(property, format_args!("position {pos} of a job behind {last}"));
                 return;
             }
         }
         let is_end = self.happened(job, pos).kind == Kind::End;
         let stream = &mut self.sessions[session].streams[index];
-        if !is_next {
-            stream.granted.pop_front();
+        if let Some(begun) = begun {
+            stream.granted.drain(..=begun);
         }
         stream.last = pos;
         stream.ended = is_end;
