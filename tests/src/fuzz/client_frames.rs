@@ -24,7 +24,7 @@ pub fn client_frames(data: &[u8]) {
         _ => Features::NONE,
     };
     let mut world = World { peer: Peer::new("tk", 7), features, sessions: 0, attached: 1 };
-    world.peer.submit("k-1", LeaseRequest::default());
+    world.peer.submit_with("k-1", LeaseRequest::default(), kind & 16 != 0);
     world.peer.open();
     if kind % 8 < 4 {
         world.welcome(false);
@@ -161,16 +161,66 @@ impl World {
             (12, _) => peer.client.close(peer.now, Some("enough".to_owned())),
             (13, _) => peer.client.reconnect_now(peer.now),
             (14, _) => peer.client.taken(peer.now, choices.number()),
+            (15, _) => {
+                if let Some(submit) = peer.submits.get(choices.below(4)) {
+                    peer.client.abandon_children(peer.now, *submit);
+                }
+            }
+            (16, Some(parent)) => self.say_of_child(choices, &parent),
             _ => {}
         }
         self.peer.drain();
     }
 
+    /// Says something that matters for the children of a job: without a number, which nothing of a child needs.
+    fn say_of_child(&mut self, choices: &mut Choices<'_>, parent: &JobId) {
+        let number = choices.below(4);
+        let (child, delegation) = (format!("job_c{number}"), format!("dlg_{number}"));
+        let parent = match choices.below(3) {
+            0 => format!("job_c{}", (number + 3) % 4),
+            1 => "job_k-1".to_owned(),
+            _ => parent.to_string(),
+        };
+        let error = json!({"code": "PERMISSION_DENIED", "message": "m", "retryable": false});
+        let body = json!({"delegate_id": delegation, "child_job_id": child, "agent": "c"});
+        let pos = choices.below(8) + 1;
+        match choices.below(6) {
+            0 => self.say(
+                "job.accepted",
+                Some(&child),
+                &json!({"job_id": child, "parent_job_id": parent, "delegate_id": delegation}),
+            ),
+            1 => self.say("job.event", Some(&parent), &json!({"kind": "delegate", "pos": pos, "body": body})),
+            2 => {
+                let body = json!({"call_id": delegation, "error": error});
+                self.say(
+                    "job.event",
+                    Some(&parent),
+                    &json!({"kind": "tool_result", "pos": pos, "body": body}),
+                );
+            }
+            3 => self.say("job.event", Some(&child), &json!({"kind": "log", "pos": pos, "body": {}})),
+            4 => self.say("job.result", Some(&child), &json!({"pos": pos, "result": 1})),
+            _ => {
+                let asked = self.peer.sent.iter().rfind(|sent| sent.contains("job.subscribe"));
+                let asked = asked.and_then(|sent| serde_json::from_str::<Value>(sent).ok());
+                let answer = json!({
+                    "request_id": asked.unwrap_or_default()["id"], "current_status": "running", "history_from": pos,
+                });
+                self.say("job.subscribed", Some(&child), &answer);
+            }
+        }
+    }
+
     /// A runtime that behaves gets the client back, unless its session is over.
     fn comes_back(&mut self) {
         let peer = &mut self.peer;
-        for count in peer.ended.values() {
-            assert!(*count <= self.sessions + self.attached, "a job ended more often than it was asked for");
+        for (job, count) in &peer.ended {
+            let told = peer.children.get(job).copied().unwrap_or_default();
+            assert!(
+                *count <= self.sessions + self.attached + told,
+                "a job ended more often than it was asked for"
+            );
         }
         peer.cut();
         if peer.is_closed() {

@@ -32,6 +32,9 @@ pub(super) struct Peer {
     /// Requests that were refused, or not answered in time.
     pub(super) rejected: Vec<RequestId>,
     pub(super) submits: Vec<RequestId>,
+    /// How often a job was told to be a child.
+    pub(super) children: BTreeMap<String, u32>,
+    ended_trees: BTreeSet<RequestId>,
     numbers: BTreeSet<u64>,
     highest: BTreeMap<String, u64>,
 }
@@ -52,6 +55,8 @@ impl Peer {
             gaps: 0,
             rejected: Vec::new(),
             submits: Vec::new(),
+            children: BTreeMap::new(),
+            ended_trees: BTreeSet::new(),
             numbers: BTreeSet::new(),
             highest: BTreeMap::new(),
         };
@@ -106,6 +111,15 @@ impl Peer {
                 );
                 self.gaps += 1;
             }
+            ClientEvent::ChildAccepted { job, submit, .. } => {
+                let submit = submit.expect("children come only of who asked for them");
+                assert!(self.submits.contains(&submit) && !self.ended_trees.contains(&submit));
+                *self.children.entry(job.to_string()).or_default() += 1;
+                self.jobs.push(job.to_string());
+            }
+            ClientEvent::ChildrenEnded { request } => {
+                assert!(self.ended_trees.insert(request), "the end of all children again");
+            }
             ClientEvent::Rejected { request, .. } => self.rejected.push(request),
             _ => {}
         }
@@ -149,8 +163,14 @@ impl Peer {
     }
 
     pub(super) fn submit(&mut self, key: &str, lease: LeaseRequest) {
+        self.submit_with(key, lease, false);
+    }
+
+    /// Submits, and asks for children or does not.
+    pub(super) fn submit_with(&mut self, key: &str, lease: LeaseRequest, children: bool) {
         let input = RawJson::empty_object();
-        let submission = Submission::new("a", input).idempotency_key(key).lease(lease);
+        let mut submission = Submission::new("a", input).idempotency_key(key).lease(lease);
+        submission.children = children;
         self.submits.extend(self.client.submit(self.now, submission));
         self.drain();
     }
