@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 
 use crate::client::ClientEndpoint;
 use crate::client::children::Said;
-use crate::client::jobs::{HeldEvent, Job, Submitted};
+use crate::client::jobs::{Job, Submitted};
 use crate::client::output::{ClientEvent, RequestError, RequestId};
 use crate::client::requests::{Ask, Kind, Subscription};
 use crate::error::ErrorCode;
@@ -18,20 +18,20 @@ use crate::wire::job::{Accepted, Cancelled, Ended, FinalStatus, Subscribed};
 use crate::wire::session::ErrorPayload;
 
 /// What a numbered frame brings.
-enum News {
+pub(super) enum News {
     Event(Option<EventPayload>),
     End(Box<Ended>),
 }
 
 impl News {
-    fn pos(&self) -> Option<u64> {
+    pub(super) fn pos(&self) -> Option<u64> {
         match self {
             Self::Event(event) => event.as_ref()?.pos,
             Self::End(ended) => ended.pos,
         }
     }
 
-    fn into_event(self, job: JobId, seq: Option<u64>) -> ClientEvent {
+    pub(super) fn into_event(self, job: JobId, seq: Option<u64>) -> ClientEvent {
         match self {
             Self::Event(event) => ClientEvent::JobEvent { job, seq, event },
             Self::End(ended) => ClientEvent::JobEnded { job, seq, ended },
@@ -125,35 +125,13 @@ impl ClientEndpoint {
     }
 
     /// Only a session that takes every kind sees every position.
-    fn sees_all(&self) -> bool {
+    pub(super) fn sees_all(&self) -> bool {
         let takes = |feature| self.session.as_ref().is_some_and(|session| session.features.has(feature));
         takes(Feature::Progress) && takes(Feature::ResultChunk)
     }
 
-    /// News of a job nobody knows. It may be one whose `job.accepted` is still to come, or a child that is still to be
-    /// named.
-    fn hold(&mut self, id: JobId, is_numbered: bool, bytes: usize, news: News) -> bool {
-        let is_unwanted = self.jobs.is_unwanted(id.as_str(), matches!(news, News::End(_)));
-        let has_submit = self.requests.has_submit();
-        let may_be_child = || self.jobs.has_trees() && !self.jobs.is_foreign(id.as_str());
-        let may_be_ours = !is_unwanted && (has_submit || may_be_child());
-        let Some(index) = may_be_ours.then(|| self.jobs.hold(&id, bytes)).flatten() else {
-            self.ignored += 1;
-            return false;
-        };
-        let seq = self.numbers.hand_on(index, bytes, is_numbered);
-        if !has_submit {
-            // Whether anybody will ever claim it is not certain, and nothing may wait for that.
-            self.numbers.taken(seq);
-        }
-        let seq = Some(seq);
-        let event = HeldEvent { pos: news.pos(), event: news.into_event(id.clone(), seq) };
-        self.jobs.keep(&id, bytes, event);
-        is_numbered
-    }
-
     /// Forgets a job that has ended. Runtimes may end a job without a word on the cancel that was asked for.
-    fn job_ended(&mut self, job: &JobId, status: Option<FinalStatus>) {
+    pub(super) fn job_ended(&mut self, job: &JobId, status: Option<FinalStatus>) {
         if let Some(Job { tree: Some(tree), is_child, is_named, .. }) = self.jobs.remove(job.as_str()) {
             self.trees.left(tree);
             if is_child && !is_named {
@@ -170,59 +148,6 @@ impl ClientEndpoint {
                 reply_to: None,
             });
             self.event(ClientEvent::CancelAcknowledged { request, cancelled });
-        }
-    }
-
-    /// Hands on what waited for the `job.accepted` of `id`.
-    pub(super) fn release(&mut self, now: Now, id: &JobId) {
-        let sees_all = self.sees_all();
-        let (events, is_cut) = self.jobs.release(id);
-        for HeldEvent { pos, event } in events {
-            let Some(job) = self.jobs.find_mut(id.as_str()) else { continue };
-            let (jump, is_new) = (job.jump(pos, sees_all), job.is_new(pos));
-            let (ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. }) = &event else {
-                continue;
-            };
-            if !is_new {
-                if let Some(seq) = seq {
-                    self.numbers.taken(*seq);
-                }
-                continue;
-            }
-            if let Some((from, to)) = jump {
-                self.event(ClientEvent::JobGap { job: id.clone(), from, to });
-            }
-            let said = match &event {
-                ClientEvent::JobEvent { event: Some(event), .. } => Some(self.trees.read(event)),
-                ClientEvent::JobEnded { ended, .. } => {
-                    let status = ended.status;
-                    self.job_ended(id, Some(status));
-                    Some(Said::Nothing)
-                }
-                _ => None,
-            };
-            self.event(event);
-            self.note_children(now, id, said);
-        }
-        if is_cut && let Some(job) = self.jobs.find_mut(id.as_str()) {
-            job.owe_after(job.pos);
-        }
-    }
-
-    /// Once no submit is open and no children are wanted, nothing can claim what waits for a `job.accepted`.
-    pub(super) fn drop_unclaimed(&mut self) {
-        if !self.jobs.holds_any() || self.requests.has_submit() {
-            return;
-        }
-        if self.jobs.has_trees() {
-            for index in self.jobs.held_indexes() {
-                self.numbers.abandon(index);
-            }
-        } else {
-            for index in self.jobs.drop_held() {
-                self.ignored += 1;
-                self.numbers.abandon(index);
-            }
         }
     }
 

@@ -5,6 +5,7 @@ mod commands;
 mod credentials;
 mod deliver;
 mod granted;
+mod hold;
 mod jobs;
 mod left_behind;
 mod list;
