@@ -1,6 +1,6 @@
 //! A client and a runtime over a link with faults.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use arcp_proto::client::ClientState;
@@ -14,7 +14,7 @@ use super::peer::Peer;
 
 /// The first byte says whether the link only breaks, or also spoils, repeats, drops and cuts short what it carries; the
 /// others say what happens. When that is over a fresh session works. Where the link only broke, every event of every
-/// job has arrived once and in order, and its end once (SEQ-2, SEQ-4, JOB-2).
+/// job, and of every job that it delegated, has arrived once and in order, and its end once (SEQ-2, SEQ-4, JOB-2).
 pub fn two_peers(data: &[u8]) {
     let mut choices = Choices::new(data);
     let only_breaks = choices.below(2) == 0;
@@ -40,6 +40,10 @@ pub fn two_peers(data: &[u8]) {
         }
         link.settle();
         link.is_whole();
+        let delegated = link.host.started.iter().filter(|start| start.parent.is_some());
+        let delegated: BTreeSet<_> = delegated.map(|start| start.key.to_string()).collect();
+        let told: BTreeSet<_> = link.peer.children.keys().cloned().collect();
+        assert_eq!(told, delegated);
     }
     let mut host = link.host;
     host.hesitates = false;
@@ -92,7 +96,7 @@ impl Link {
             5 => self.connect(),
             6 => {
                 let lease = lease(choices);
-                self.peer.submit(&format!("k-{}", self.submitted), lease);
+                self.peer.submit_with(&format!("k-{}", self.submitted), lease, true);
                 self.submitted += 1;
             }
             7 | 8 => {
@@ -214,7 +218,8 @@ impl Link {
         // A cancel may come too late to be answered; a submit never does.
         let refused = self.peer.submits.iter().find(|submit| self.peer.rejected.contains(submit));
         assert_eq!(refused, None);
-        assert_eq!(self.peer.jobs.len(), self.peer.submits.len(), "{:?}", self.peer.client);
+        let jobs = self.peer.submits.len() + self.peer.children.len();
+        assert_eq!(self.peer.jobs.len(), jobs, "{:?}", self.peer.client);
         for job in &self.peer.jobs {
             let had = self.peer.had.get(job).map(Vec::as_slice).unwrap_or_default();
             let every: Vec<_> = (1..=had.len()).map(|position| u64::try_from(position).ok()).collect();
