@@ -36,8 +36,9 @@ impl ClientEndpoint {
         let sees_all = self.sees_all();
         let (events, is_cut) = self.jobs.release(id);
         for HeldEvent { pos, event } in events {
-            let Some(job) = self.jobs.find_mut(id.as_str()) else { continue };
-            let (jump, is_new) = (job.jump(pos, sees_all), job.is_new(pos));
+            // Behind its end, which may have waited as well, a job says nothing more.
+            let job = self.jobs.find_mut(id.as_str());
+            let (jump, is_new) = job.map_or((None, false), |job| (job.jump(pos, sees_all), job.is_new(pos)));
             let (ClientEvent::JobEvent { seq, .. } | ClientEvent::JobEnded { seq, .. }) = &event else {
                 continue;
             };
