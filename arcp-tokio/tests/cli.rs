@@ -136,7 +136,7 @@ async fn input_comes_from_anywhere_and_keeps_its_digits() {
         );
     }
     assert_eq!(negative.of_type("result")[0]["result"], json!(-17));
-    assert_eq!(nothing.of_type("result")[0]["result"], json!(null));
+    assert_eq!(nothing.of_type("result")[0]["result"], json!({}));
 }
 
 #[tokio::test]

@@ -198,6 +198,9 @@ mod tests {
         ] {
             assert!(read(text).is_empty(), "{text}");
         }
+        let one = r#"{"id":"c","scheme":"bearer","value":"v","endpoint":"https://e/"}"#;
+        let many = std::vec![one; MOST + 1].join(",");
+        assert_eq!(read(&format!("{{\"credentials\":[{many}]}}")).len(), MOST);
     }
 
     #[test]

@@ -218,12 +218,13 @@ fn what_cannot_be_issued_refuses_the_submit_and_is_revoked() {
 #[test]
 fn what_is_no_credential_counts_as_failed() {
     type Change = fn(&mut IssuedCredential);
-    let wrong: [(&str, Change); 11] = [
+    let wrong: [(&str, Change); 12] = [
         ("an empty value", |issued| issued.value = Secret::new("")),
         ("white space in a value", |issued| issued.value = Secret::new("a b")),
         ("a value that is too long", |issued| issued.value = Secret::new("v".repeat(8_193))),
         ("a plain endpoint", |issued| issued.endpoint = "http://gw.example/v1".into()),
         ("no URL", |issued| issued.endpoint = "gw.example".into()),
+        ("an endpoint that is too long", |issued| issued.endpoint += &"x".repeat(2_048)),
         ("an endpoint with a password", |issued| issued.endpoint = "https://u:p@gw.example/".into()),
         ("an empty profile", |issued| issued.profile = Some(String::new())),
         ("more money", |issued| issued.constraints.cost_budget = Vec::from(["USD:2.01".into()])),
@@ -328,6 +329,27 @@ fn what_takes_too_long_is_undone_when_it_comes() {
         world.wait(2 * 3_600 * SECOND);
         assert!(world.revocations.is_empty());
     }
+}
+
+#[test]
+fn what_comes_late_is_revoked_where_it_is_good_and_soon() {
+    let (mut world, a, _) = world();
+    world.send(a, "m1", "job.submit", lease());
+    let (id, _) = world.only_issue();
+    world.wait(10 * SECOND);
+    for _ in 0..6 {
+        assert_eq!(world.revocations[0].1.endpoint, None, "nobody knows yet where");
+        assert_eq!(world.revoke_all(Revoked::Retry).len(), 1);
+        while world.revocations.is_empty() {
+            world.wait(SECOND);
+        }
+    }
+    world.revoke_all(Revoked::Retry);
+    assert_eq!(world.answer(id, Issued::Credential(credential("s3cr3t").into())), None);
+    assert_eq!(world.revocations[0].1.endpoint.as_deref(), Some("https://gw.example/v1"));
+    world.revoke_all(Revoked::Retry);
+    world.wait(SECOND);
+    assert_eq!(world.revocations.len(), 1, "it is live now: the waits begin anew");
 }
 
 #[test]

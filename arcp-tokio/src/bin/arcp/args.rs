@@ -128,7 +128,7 @@ pub(crate) struct Submit {
     pub(crate) agent: String,
 
     /// The input: JSON, or @FILE, or - for standard input.
-    #[arg(long, value_name = "JSON", default_value = "null", allow_hyphen_values = true)]
+    #[arg(long, value_name = "JSON", default_value = "{}", allow_hyphen_values = true)]
     pub(crate) input: String,
 
     /// Names the job: submitting it again with the same arguments finds it and starts no other.
