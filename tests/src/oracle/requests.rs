@@ -334,7 +334,11 @@ impl Oracle {
                     ("DUPLICATE_KEY", None) if !self.was_full && !self.is_meddled => {
                         self.fail("IDEM-5", format_args!("the key {key} is taken, by no job"));
                     }
-                    ("DUPLICATE_KEY", Some(job)) if self.jobs[job].params == params => {
+                    // A job that came later may have been accepted in the place of one that made this refusal due.
+                    ("DUPLICATE_KEY", Some(job))
+                        if self.jobs[job].params == params
+                            && (1..=request.appends).contains(&self.jobs[job].append) =>
+                    {
                         self.fail("IDEM-2", format_args!("the same submit with {key} is refused"));
                     }
                     ("JOB_NOT_FOUND" | "CANCELLED" | "TIMEOUT" | "HEARTBEAT_LOST", _) => {
