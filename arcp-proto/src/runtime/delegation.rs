@@ -168,7 +168,9 @@ impl RuntimeEndpoint {
         let due = self.set_aside(parent, &lease);
         self.produce(parent, Content::Event { kind: announcement.kind, body: announcement.body });
         self.tell_remaining(parent, due);
-        self.run_after(position, Effect::ChildAccepted(handle));
+        if let Some(owner) = owner {
+            self.run_after(position, Effect::ChildAccepted(handle, owner));
+        }
         let child = Child { job: handle, key, agent, lease };
         let news = JobNews::Delegated { token: delegation.token, answer: Ok(child) };
         self.run_after(position, Effect::Tell(parent, Box::new(news)));

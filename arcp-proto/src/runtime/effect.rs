@@ -15,8 +15,8 @@ pub(super) enum Effect {
     Welcome(Box<greeting::Welcoming>),
     /// A reply may leave.
     Reply(Box<reply::Pending>),
-    /// A child's acceptance is stored: its owner may hear of it.
-    ChildAccepted(JobHandle),
+    /// A child's acceptance is stored: the session that owns it, or owned it when it was accepted, may hear of it.
+    ChildAccepted(JobHandle, SessionHandle),
     /// What an agent is to be told is stored.
     Tell(JobHandle, Box<JobNews>),
     /// The acceptance is stored: run the agent.
@@ -36,7 +36,7 @@ impl RuntimeEndpoint {
         match effect {
             Effect::Welcome(welcoming) => self.welcome(*welcoming),
             Effect::Reply(pending) => self.deliver_reply(*pending),
-            Effect::ChildAccepted(job) => self.child_accepted(job),
+            Effect::ChildAccepted(job, session) => self.child_accepted(job, session),
             Effect::Tell(job, news) => self.tell(job, *news),
             Effect::Start(job) => self.start(job),
             Effect::Issue(id, request) => self.issue(id, request),

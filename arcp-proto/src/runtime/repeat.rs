@@ -45,7 +45,7 @@ impl RuntimeEndpoint {
             if owner != Some(session) {
                 let is_followed = self.follows(session, child);
                 let position = self.change_owner(child, session, is_followed);
-                self.run_after(position, Effect::ChildAccepted(child));
+                self.run_after(position, Effect::ChildAccepted(child, session));
                 if !is_followed {
                     self.run_after(position, Effect::Read(session));
                 }

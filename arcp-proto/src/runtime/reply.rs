@@ -183,16 +183,12 @@ impl RuntimeEndpoint {
         }
     }
 
-    /// Tells the owner of a child of it (protocol §6).
-    pub(super) fn child_accepted(&mut self, handle: JobHandle) {
+    /// Tells a session of a child that it owns, or owned when the child was accepted (protocol §6).
+    pub(super) fn child_accepted(&mut self, handle: JobHandle, owner: SessionHandle) {
         if let Some(job) = self.jobs.get_mut(handle) {
             job.acceptance_known = true;
         }
-        let Some(job) = self.jobs.get(handle) else { return };
-        let Some((owner, session)) = job.owner.and_then(|owner| Some((owner, self.sessions.get(owner)?)))
-        else {
-            return;
-        };
+        let (Some(job), Some(session)) = (self.jobs.get(handle), self.sessions.get(owner)) else { return };
         let (profile, Some(connection)) = (session.profile, session.attached) else { return };
         let phase = self.connections.get(connection).map(|state| &state.phase);
         if profile.takes_child_accepted() && matches!(phase, Some(Phase::Active(_))) {

@@ -90,7 +90,9 @@ impl Oracle {
         let Asked::Submit { params, lease, expires_at, agent, .. } = request.asked else { return };
         self.jobs[job].params = params;
         let asked = lease::Terms::asked(lease.as_deref(), expires_at);
-        if let Some(what) = self.jobs[job].lease.exceeds(&asked) {
+        // A changed frame may have asked for something else than was seen to be asked.
+        let exceeds = self.jobs[job].lease.exceeds(&asked).filter(|_| !self.is_meddled);
+        if let Some(what) = exceeds {
             self.fail("LEA-2", format_args!("a lease is granted wider than it was asked for: {what}"));
         }
         let resolved = self.jobs[job].agent.clone();
@@ -336,7 +338,8 @@ impl Oracle {
                     }
                     // A job that came later may have been accepted in the place of one that made this refusal due.
                     ("DUPLICATE_KEY", Some(job))
-                        if self.jobs[job].params == params
+                        if !self.is_meddled
+                            && self.jobs[job].params == params
                             && (1..=request.appends).contains(&self.jobs[job].append) =>
                     {
                         self.fail("IDEM-2", format_args!("the same submit with {key} is refused"));

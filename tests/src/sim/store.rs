@@ -173,6 +173,8 @@ impl Store {
         for (index, Waiting { id, command, .. }) in std::mem::take(&mut self.waiting).into_iter().enumerate()
         {
             if index < kept && !blocked {
+                // What fails in the crash is as good as not given, and so is all behind it.
+                self.fails_next = false;
                 self.carry_out(0, id, command, counts, oracle);
             } else if matches!(command, Command::Append(_)) {
                 counts.note(Fault::LostAppend);

@@ -406,3 +406,35 @@ fn a_refusal_that_is_fatal_comes_before_the_end() {
     assert_eq!(types(&frames), ["job.event", "job.event", "job.error"], "JOB-3: nothing behind the terminal");
     assert_eq!(code(&frames[2]), "BUDGET_EXHAUSTED");
 }
+
+#[test]
+fn a_child_that_changes_hands_while_it_is_committed_is_announced_to_both() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL.without(Feature::Heartbeat));
+    let (b, _) = world.session(ALL.without(Feature::Heartbeat));
+    let submit = json!({"agent": "a", "idempotency_key": "k", "lease_request": {"agent.delegate": ["a"]}});
+    let (job, _) = world.submit_with(a, "m1", submit.clone());
+    world.instant_store = false;
+    let delegation = Delegation {
+        token: 7,
+        agent: "a".to_string(),
+        input: RawJson::null(),
+        lease_request: None,
+        lease_constraints: None,
+        max_runtime_sec: None,
+    };
+    let asked = AgentInput::Delegate(std::boxed::Box::new(delegation));
+    world.runtime.handle_agent(world.now, job, asked).unwrap();
+    world.settle();
+    world.send(b, "m2", "job.submit", submit);
+    world.store_all();
+    let child = world.started.last().unwrap().key.to_string();
+    world.log(world.started.last().unwrap().job, "hello");
+    world.settle();
+    world.store_all();
+    for connection in [a, b] {
+        let frames = world.take(connection);
+        let seen = types(&of(&frames, &child).into_iter().cloned().collect::<Vec<_>>()).join(" ");
+        assert_eq!(seen, "job.accepted job.event", "JOB-4");
+    }
+}
