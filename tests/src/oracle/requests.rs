@@ -377,16 +377,13 @@ impl Oracle {
             .map_or(0, |job| self.sight(self.sights, principal, job).max(self.sight(before, principal, job)));
         let least = known
             .map_or(0, |job| self.sight(self.sights, principal, job).min(self.sight(before, principal, job)));
+        let saw = self.job(job).is_some_and(|job| self.sight(before, principal, job) > 0);
         match code {
-            // A job of one's own may be forgotten while the answer waits, which may be said.
-            "JOB_NOT_FOUND" if self.job(job).is_some_and(|job| self.sight(before, principal, job) > 0) => {
-                if least > 0 {
-                    self.fail(
-                        "VIS-2",
-                        format_args!("{principal} is told that there is no job which it may see"),
-                    );
-                }
+            "JOB_NOT_FOUND" if saw && least > 0 => {
+                self.fail("VIS-2", format_args!("{principal} is told that there is no job which it may see"));
             }
+            // A job of one's own may be forgotten while the answer waits, which may be said.
+            "JOB_NOT_FOUND" if saw => {}
             "JOB_NOT_FOUND" => {
                 let words = format!(
                     "{:?}{}",
