@@ -82,17 +82,27 @@ impl RuntimeEndpoint {
         job.lease.authorize(operation, &circumstances, self.config.lease_policy)
     }
 
-    /// A lease that has ended stops its job (D-39); one that has not is looked at again.
+    /// A lease that has ended stops its job (D-39).
     pub(super) fn lease_may_have_ended(&mut self, handle: JobHandle) {
         let Some(job) = self.jobs.get_mut(handle).filter(|job| !job.state.is_final()) else { return };
         let Some(expiry) = &mut job.expiry else { return };
         if !expiry.observe(self.now) {
-            return self.watch_lease(handle);
+            return;
         }
         let (key, at) = (job.key, expiry.at());
         if job.stopping.is_none() {
             self.event(RuntimeEvent::LeaseExpired { job: key });
             self.stop(handle, StopReason::LeaseExpired(at));
+        }
+    }
+
+    /// The time to look at a lease has come: one that has not ended is looked at again.
+    pub(super) fn look_at_lease(&mut self, handle: JobHandle) {
+        self.lease_may_have_ended(handle);
+        let unfinished = self.jobs.get(handle).filter(|job| !job.state.is_final());
+        let expiry = unfinished.and_then(|job| job.expiry.as_ref());
+        if expiry.is_some_and(|expiry| !expiry.has_ended(self.now)) {
+            self.watch_lease(handle);
         }
     }
 

@@ -343,7 +343,7 @@ impl RuntimeEndpoint {
                 Timer::Issue(id) => self.issue_is_late(id),
                 Timer::Revoke(credential) => self.revocation_is_due(credential),
                 Timer::MaxRuntime(job) => self.run_time_is_over(job),
-                Timer::LeaseEnd(job) => self.lease_may_have_ended(job),
+                Timer::LeaseEnd(job) => self.look_at_lease(job),
                 Timer::CancelGrace(job) => self.grace_is_over(job),
                 Timer::Retention(job) => self.forget_job(job),
                 Timer::StoreRetry => self.log.retry(),
