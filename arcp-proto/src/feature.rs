@@ -81,19 +81,7 @@ impl Features {
     };
 
     /// What this crate implements and an endpoint offers unless told otherwise.
-    pub const SUPPORTED: Self = Self::NONE
-        .with(Feature::Heartbeat)
-        .with(Feature::Ack)
-        .with(Feature::ListJobs)
-        .with(Feature::Subscribe)
-        .with(Feature::LeaseExpiresAt)
-        .with(Feature::CostBudget)
-        .with(Feature::ModelUse)
-        .with(Feature::ProvisionedCredentials)
-        .with(Feature::Progress)
-        .with(Feature::ResultChunk)
-        .with(Feature::AgentVersions)
-        .with(Feature::Core);
+    pub const SUPPORTED: Self = Self::EVERY;
 
     /// The set with `feature` added.
     #[must_use]
