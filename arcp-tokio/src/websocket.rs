@@ -35,11 +35,13 @@ pub async fn accept(
     websocket::accept(stream, policy, &options.limits, close_timer).await
 }
 
-/// Connects to `url`: `ws://host[:port][/path]`, or `wss://` for TLS, by default port 7777 and path `/arcp`. `TCP_NODELAY` is switched on.
+/// Connects to `url`: `ws://host[:port][/path]`, or `wss://` for TLS, by default port 7777 and path `/arcp`.
+/// `TCP_NODELAY` is switched on.
 /// There is no time limit here; put one around it.
 ///
 /// # Errors
-/// [`ConnectError`]; [`PlaintextBeyondLoopback`](arcp_driver::url::EndpointError::PlaintextBeyondLoopback) also when `localhost` resolves to another machine.
+/// [`ConnectError`]; [`PlaintextBeyondLoopback`](arcp_driver::url::EndpointError::PlaintextBeyondLoopback) also when
+/// `localhost` resolves to another machine.
 pub async fn connect(url: &str, options: &ConnectOptions) -> Result<WebSocketTransport, ConnectError> {
     let endpoint: Endpoint = url.parse()?;
     endpoint.check(options.allow_plaintext_beyond_loopback)?;

@@ -156,14 +156,8 @@ impl JobContext {
     {
         let call_id = self.call_id();
         let announced = Emission::tool_call(tool, &encode("args", args)?, &call_id)?;
-        self.emit(announced).await?;
-        let done = match self.authorize(Capability::ToolCall, tool).await {
-            Ok(_) => call().await.map_err(|error| OperationError::Failed(error.into())),
-            Err(denial) => Err(OperationError::Denied(denial)),
-        };
-        let result = done.as_ref().map(|value| RawJson::encode(value).unwrap_or_else(|_| RawJson::null()));
-        self.conclude(&call_id, result).await?;
-        done
+        let shown = |value: &R| RawJson::encode(value).unwrap_or_else(|_| RawJson::null());
+        self.guarded(&call_id, announced, Capability::ToolCall, tool, |_| call(), shown).await
     }
 
     /// Does a guarded operation of any kind: says so with a `tool_call` of the capability's name, asks the lease, runs
@@ -184,13 +178,8 @@ impl JobContext {
     {
         let call_id = self.call_id();
         let args = encode("args", &std::collections::BTreeMap::from([("target", target)]))?;
-        self.emit(Emission::tool_call(capability.as_str(), &args, &call_id)?).await?;
-        let done = match self.authorize(capability, target).await {
-            Ok(canonical) => act(canonical).await.map_err(|error| OperationError::Failed(error.into())),
-            Err(denial) => Err(OperationError::Denied(denial)),
-        };
-        self.conclude(&call_id, done.as_ref().map(|_| RawJson::null())).await?;
-        done
+        let announced = Emission::tool_call(capability.as_str(), &args, &call_id)?;
+        self.guarded(&call_id, announced, capability, target, act, |_| RawJson::null()).await
     }
 
     /// Reads below a path: `act` gets the canonical one. [`perform`](Self::perform) with `fs.read`.
@@ -223,8 +212,8 @@ impl JobContext {
 
     /// Fetches a URL: `act` gets the canonical one. [`perform`](Self::perform) with `net.fetch`. `act` must not follow
     /// redirects, which [`fetch_following`](Self::fetch_following) is for, and must connect to no address that
-    /// [`Canonical::permits_address`] refuses: only a pattern that [names the host](Canonical::names_one_host) permits addresses that are
-    /// private, loopback or link-local.
+    /// [`Canonical::permits_address`] refuses: only a pattern that [names the host](Canonical::names_one_host) permits
+    /// addresses that are private, loopback or link-local.
     ///
     /// # Errors
     /// [`OperationError`].
@@ -297,6 +286,31 @@ impl JobContext {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.perform(Capability::ModelUse, model, act).await
+    }
+
+    /// What every guarded operation is: announced, then judged, then done, then told. `shown` is what the stream gets of
+    /// the outcome.
+    async fn guarded<F, Fut, R, E>(
+        &self,
+        call_id: &str,
+        announced: Emission,
+        capability: Capability,
+        target: &str,
+        act: F,
+        shown: impl FnOnce(&R) -> RawJson,
+    ) -> Result<R, OperationError>
+    where
+        F: FnOnce(Canonical) -> Fut,
+        Fut: Future<Output = Result<R, E>>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.emit(announced).await?;
+        let done = match self.authorize(capability, target).await {
+            Ok(canonical) => act(canonical).await.map_err(|error| OperationError::Failed(error.into())),
+            Err(denial) => Err(OperationError::Denied(denial)),
+        };
+        self.conclude(call_id, done.as_ref().map(shown)).await?;
+        done
     }
 
     async fn conclude(
