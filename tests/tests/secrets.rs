@@ -189,11 +189,12 @@ async fn use_everything(
 /// Sends these payloads of `session.hello` as they are, each over a connection of its own, and hears the answers.
 async fn say_hello(overheard: &Overheard, runtime: &RuntimeHandle, payload: &Value) {
     let (mut near, far) = pair();
-    let task = tokio::spawn(runtime.accept(far, TransportKind::Memory));
     let hello = json!({"arcp": "1.1", "id": "m1", "type": "session.hello", "payload": payload});
     near.send(Outgoing::Frame(hello.to_string())).await.unwrap();
     // The second is too much for whoever was let in.
     near.send(Outgoing::Frame(hello.to_string())).await.unwrap();
+    // Whoever is refused is hung up on at once, so both are said before the runtime listens.
+    let task = tokio::spawn(runtime.accept(far, TransportKind::Memory));
     let answers: Vec<_> = near.by_ref().take(2).collect().await;
     assert!(!answers.is_empty(), "{payload}");
     for answer in answers {
