@@ -6,29 +6,32 @@
 //! IDEM, CAN, LEA, BUD, VIS, ACK, CHK, WIR), whose ids its verdicts carry. It reads frames with a reader of its own and calls
 //! nothing of what it judges; of the core it uses the types of records.
 
+mod account;
 mod ack;
 mod application;
 mod budget;
 mod frames;
 mod jobs;
 mod lease;
+mod log;
 mod read;
 mod records;
+mod refusals;
 mod requests;
 mod sessions;
 mod streams;
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::feature::Feature;
+use arcp_proto::runtime::RuntimeEvent;
 use arcp_proto::runtime::store::StoreId;
-use arcp_proto::runtime::{RuntimeEvent, StopReason};
 use arcp_proto::time::Now;
 
 pub use read::describe;
 
+use account::{Append, Chunks, Connection, End, Entry, Happened, Hello, Job, Kind, Session, Stream, Tokens};
 use application::Application;
 use requests::Request;
 
@@ -80,191 +83,6 @@ impl Note {
     pub fn is_event(self) -> bool {
         self.what == Noted::Event
     }
-}
-
-/// Tokens and owner of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Tokens {
-    current: [u8; 32],
-    previous: Option<[u8; 32]>,
-    confirmed: bool,
-    epoch: u64,
-    is_dead: bool,
-}
-
-#[derive(Debug, Default)]
-struct Session {
-    key: u128,
-    principal: String,
-    features: u16,
-    /// What the runtime goes by at this moment, and what its store has.
-    live: Tokens,
-    stored: Option<Tokens>,
-    /// The append that brought the newest epoch.
-    append: u64,
-    /// What was stored, by number from 1.
-    log: Vec<Entry>,
-    floor: u64,
-    acked: u64,
-    sent: u64,
-    /// Numbers that were given to the store.
-    given: u64,
-    /// Up to where the store was told to forget.
-    let_go: u64,
-    /// The connection that owns it.
-    link: Option<usize>,
-    /// Since when it has none, on the runtime's monotonic clock, in µs.
-    detached_at: Option<u64>,
-    streams: Vec<Stream>,
-    /// An acknowledgement or a hello of it may have been changed on the way.
-    is_tainted: bool,
-    /// It was told that history it still needed is gone.
-    lost_history: bool,
-    welcomed: bool,
-    /// Jobs that its client has named in a request.
-    named: Vec<u128>,
-    /// Somebody may have named any.
-    knows_jobs: bool,
-    token_text: String,
-}
-
-/// One number of a session.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    append: u64,
-    job: usize,
-    /// 0 for what is no part of the job's log.
-    pos: u64,
-    /// Of the frame; 0 before it was seen.
-    digest: u64,
-}
-
-/// A job in the stream of a session.
-#[derive(Debug, Default)]
-struct Stream {
-    job: usize,
-    /// The position that was delivered last.
-    last: u64,
-    ended: bool,
-    /// Attachments that were granted and have not begun, each with the position behind which it must begin.
-    granted: VecDeque<u64>,
-    /// Its acceptance arrived at the client.
-    accepted: bool,
-    /// The connection on which its acceptance or its subscription was confirmed last.
-    announced: Option<usize>,
-    /// The append in which it was last followed by a request.
-    followed: u64,
-    followed_after: u64,
-}
-
-#[derive(Debug, Default)]
-struct Job {
-    key: u128,
-    principal: String,
-    owner: Option<u128>,
-    /// The session it was accepted in.
-    first_owner: Option<u128>,
-    /// Principal and key.
-    idempotency: Option<(String, String)>,
-    agent: String,
-    trace: String,
-    parent: Option<usize>,
-    /// The append that accepted it.
-    append: u64,
-    is_stored: bool,
-    is_forgotten: bool,
-    started: bool,
-    started_append: u64,
-    /// By position from 1.
-    events: Vec<Happened>,
-    floor: u64,
-    last_marker: u64,
-    /// What its agent was told it had said.
-    emitted: u64,
-    end: Option<End>,
-    end_append: u64,
-    stopping: Option<StopReason>,
-    stopping_append: u64,
-    chunks: Option<Chunks>,
-    /// The effective lease as JSON text, and its end in Unix milliseconds.
-    lease: lease::Terms,
-    /// Own counters in 10⁻⁹ units: as the runtime goes by them, and as stored.
-    counters: Vec<(String, i128)>,
-    stored_counters: Vec<(String, i128)>,
-    accepted_digest: u64,
-    params: u64,
-    live_end: bool,
-    live_stopping: Option<StopReason>,
-    deadline: Option<u64>,
-    is_expired: bool,
-    agent_returned: Option<bool>,
-    cancel_asked: bool,
-    stop_began: Option<u64>,
-    incarnation: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Happened {
-    kind: Kind,
-    origin: u64,
-    /// Of kind and body as stored.
-    body: u64,
-}
-
-/// Kinds that a session may not have negotiated, and the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Progress,
-    Chunk,
-    End,
-    Other,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct End {
-    status: &'static str,
-    code: Option<&'static str>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Chunks {
-    result: u128,
-    next: u64,
-    bytes: u64,
-    complete: bool,
-}
-
-/// A connection.
-#[derive(Debug, Default)]
-struct Connection {
-    client: Option<usize>,
-    opened_at: u64,
-    hello: Option<Hello>,
-    hello_read: bool,
-    session: Option<usize>,
-    last: u64,
-    /// The runtime's monotonic clock at the last frame it read.
-    heard_at: u64,
-    goodbye: bool,
-    closed: bool,
-    is_tainted: bool,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Hello {
-    principal: String,
-    features: u16,
-    session: u128,
-    token: Option<[u8; 32]>,
-    last: Option<u64>,
-}
-
-/// An append as it was given.
-#[derive(Debug, Clone, Copy)]
-struct Append {
-    id: StoreId,
-    stored: bool,
-    answered: bool,
 }
 
 /// Judges one run.

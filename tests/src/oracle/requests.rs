@@ -68,7 +68,7 @@ impl Oracle {
         }
     }
 
-    fn request(&self, link: usize, id: u64) -> Option<usize> {
+    pub(super) fn request(&self, link: usize, id: u64) -> Option<usize> {
         self.requests.iter().rposition(|request| request.id == id && request.link == link)
     }
 
@@ -317,99 +317,6 @@ impl Oracle {
             if entry.agent.as_ref().map(read::Text::as_str) != Some(self.jobs[job].agent.as_str()) {
                 self.fail("JOB-7", format_args!("a list shows another agent than the job's"));
             }
-        }
-    }
-
-    /// A request was refused.
-    pub(super) fn refused(&mut self, link: usize, id: u64, code: &str, reply: &Reply<'_>) {
-        let Some(index) = self.request(link, id) else { return };
-        let request = self.requests[index].clone();
-        let Some(session) = request.session else { return };
-        let principal = self.sessions[session].principal.clone();
-        match request.asked {
-            Asked::Submit { key, params, .. } => {
-                let known = self.jobs.iter().position(|job| {
-                    !job.is_forgotten
-                        && job.idempotency.as_ref().is_some_and(|pair| pair.0 == principal && pair.1 == key)
-                });
-                match (code, known) {
-                    ("DUPLICATE_KEY", None) if !self.was_full && !self.is_meddled => {
-                        self.fail("IDEM-5", format_args!("the key {key} is taken, by no job"));
-                    }
-                    // A job that came later may have been accepted in the place of one that made this refusal due.
-                    ("DUPLICATE_KEY", Some(job))
-                        if !self.is_meddled
-                            && self.jobs[job].params == params
-                            && (1..=request.appends).contains(&self.jobs[job].append) =>
-                    {
-                        self.fail("IDEM-2", format_args!("the same submit with {key} is refused"));
-                    }
-                    ("JOB_NOT_FOUND" | "CANCELLED" | "TIMEOUT" | "HEARTBEAT_LOST", _) => {
-                        self.fail("WIR-5", format_args!("{code} answers a submit"));
-                    }
-                    _ => {}
-                }
-            }
-            Asked::Cancel { job } => self.judge_refusal(0, &principal, job, code, reply, request.sights),
-            Asked::Subscribe { job, .. } => {
-                self.judge_refusal(1, &principal, job, code, reply, request.sights);
-            }
-            Asked::List => {}
-        }
-    }
-
-    /// "No such job" and "not yours to see" are the same words.
-    fn judge_refusal(
-        &mut self,
-        which: usize,
-        principal: &str,
-        job: u128,
-        code: &str,
-        reply: &Reply<'_>,
-        before: u32,
-    ) {
-        if self.is_meddled {
-            // A request that was doubled is answered a second time as it was the first time.
-            return;
-        }
-        let known = self.job(job).filter(|job| !self.jobs[*job].is_forgotten);
-        let seen = known
-            .map_or(0, |job| self.sight(self.sights, principal, job).max(self.sight(before, principal, job)));
-        let least = known
-            .map_or(0, |job| self.sight(self.sights, principal, job).min(self.sight(before, principal, job)));
-        let saw = self.job(job).is_some_and(|job| self.sight(before, principal, job) > 0);
-        match code {
-            "JOB_NOT_FOUND" if saw && least > 0 => {
-                self.fail("VIS-2", format_args!("{principal} is told that there is no job which it may see"));
-            }
-            // A job of one's own may be forgotten while the answer waits, which may be said.
-            "JOB_NOT_FOUND" if saw => {}
-            "JOB_NOT_FOUND" => {
-                let words = format!(
-                    "{:?}{}",
-                    reply.message.as_ref().map(read::Text::as_str),
-                    reply.details.map_or("", |details| details.get())
-                );
-                let words = hash(words.as_bytes());
-                if self.hidden[which] == 0 {
-                    self.hidden[which] = words;
-                }
-                if self.hidden[which] != words {
-                    self.fail("VIS-2", format_args!("\"no such job\" is said in two ways"));
-                } else if least > 0 {
-                    self.fail(
-                        "VIS-2",
-                        format_args!("{principal} is told that there is no job which it may see"),
-                    );
-                }
-            }
-            "PERMISSION_DENIED" if seen == 0 => {
-                self.fail("VIS-2", format_args!("{principal} is told of a job that it may not see"));
-            }
-            "PERMISSION_DENIED" if which == 1 && least == 2 => {
-                self.fail("VIS-1", format_args!("{principal} may follow a job and is refused"));
-            }
-            _ => {}
         }
     }
 }

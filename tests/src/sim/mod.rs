@@ -13,12 +13,15 @@ mod client;
 mod clock;
 mod count;
 mod hostile;
+mod intruders;
 mod journal;
 mod link;
+mod obey;
 mod plan;
 mod run;
 mod settle;
 mod store;
+mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
