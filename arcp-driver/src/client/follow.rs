@@ -187,13 +187,37 @@ impl Jobs {
         feed
     }
 
-    /// A job that came from this submit goes on as `new`. `false` if there is none.
+    /// A job that came from this submit goes on as `new`. `false` if there is none. Of several submits of the job the
+    /// first one told moves it for all.
     pub(super) fn restart(&mut self, request: RequestId, new: &JobId) -> bool {
         let old = self.jobs.iter().find(|(_, job)| job.requests.contains(&request)).map(|(id, _)| id.clone());
-        let Some(job) = old.and_then(|old| self.jobs.remove(&old)) else { return false };
-        let job = Job { has_fresh: false, pos: 0, ..job };
-        self.jobs.insert(new.clone(), job);
-        self.tell(new, News::Restarted(new.clone()));
+        if old.as_ref() == Some(new) {
+            return true;
+        }
+        let Some(mut job) = old.and_then(|old| self.jobs.remove(&old)) else { return false };
+        (job.has_fresh, job.pos) = (false, 0);
+        for follower in &mut job.followers {
+            follower.fresh.push_back(News::Restarted(new.clone()));
+        }
+        match self.jobs.get_mut(new) {
+            // Another submit with the key was answered first, and these miss what that one has heard.
+            Some(there) => {
+                if there.pos > 0 {
+                    for follower in &mut job.followers {
+                        follower.fresh.push_back(News::Missing { from: 1, to: there.pos });
+                    }
+                }
+                there.followers.append(&mut job.followers);
+                there.requests.append(&mut job.requests);
+            }
+            None => drop(self.jobs.insert(new.clone(), job)),
+        }
+        if let Some(job) = self.jobs.get_mut(new)
+            && !job.has_fresh
+        {
+            job.has_fresh = true;
+            self.fresh.push(new.clone());
+        }
         true
     }
 
@@ -331,6 +355,11 @@ mod tests {
         taken.numbers().collect()
     }
 
+    fn event(pos: Option<u64>) -> Option<EventPayload> {
+        let body = arcp_proto::wire::RawJson::empty_object();
+        Some(EventPayload { kind: arcp_proto::wire::event::EventKind::Log, ts: None, pos, body })
+    }
+
     #[test]
     fn neighbours_are_given_back_as_runs() {
         let mut taken = Taken::default();
@@ -370,10 +399,6 @@ mod tests {
 
     #[test]
     fn who_comes_late_to_a_job_that_is_followed_is_told_what_it_misses() {
-        let event = |pos| {
-            let body = arcp_proto::wire::RawJson::empty_object();
-            Some(EventPayload { kind: arcp_proto::wire::event::EventKind::Log, ts: None, pos, body })
-        };
         let mut jobs = Jobs::default();
         let first = jobs.follow_from(&job("a"), 0);
         for pos in 1..=4 {
@@ -389,14 +414,47 @@ mod tests {
         assert!(hear(&jobs.follow_from(&job("a"), 5)).is_empty());
     }
 
+    /// What an endpoint calls its first submits.
+    fn submits<const N: usize>() -> [RequestId; N] {
+        use arcp_proto::client::{ClientEndpoint, Submission};
+        use arcp_proto::time::{Instant, Now, UnixTime};
+        let now = Now { mono: Instant::from_micros(0), unix: UnixTime::from_millis(0) };
+        let config = arcp_proto::config::ClientConfig::new("token");
+        let entropy = Box::new(crate::entropy::OsEntropy::new().unwrap());
+        let mut client = ClientEndpoint::new(config, entropy, now);
+        std::array::from_fn(|_| {
+            let input = arcp_proto::wire::RawJson::empty_object();
+            client.submit(now, Submission::new("a", input)).unwrap()
+        })
+    }
+
     #[test]
     fn a_job_that_begins_again_keeps_its_followers() {
+        let [first, second, other] = submits();
         let mut jobs = Jobs::default();
-        let feed = jobs.follow(&job("a"), None);
-        assert!(jobs.event(&job("a"), Some(1), None));
-        jobs.jobs.get_mut(&job("a")).unwrap().requests = Vec::new();
+        let feeds = [jobs.follow(&job("a"), Some(first)), jobs.follow(&job("a"), Some(second))];
+        assert!(jobs.restart(first, &job("b")) && jobs.restart(second, &job("b")));
+        assert!(!jobs.restart(other, &job("b")));
+        assert!(jobs.event(&job("b"), Some(2), None) && !jobs.event(&job("a"), Some(3), None));
         jobs.hand_out();
-        assert_eq!(hear(&feed).len(), 1);
-        assert!(jobs.event(&job("a"), Some(2), None) && !jobs.event(&job("b"), Some(3), None));
+        for feed in &feeds {
+            assert!(matches!(&hear(feed)[..], [News::Restarted(new), News::Event(..)] if *new == job("b")));
+        }
+    }
+
+    #[test]
+    fn a_job_that_begins_again_joins_those_who_follow_it_already() {
+        let [first, second] = submits();
+        let mut jobs = Jobs::default();
+        let (old, new) = (jobs.follow(&job("a"), Some(first)), jobs.follow(&job("b"), Some(second)));
+        assert!(jobs.event(&job("b"), Some(1), event(Some(1))));
+        assert!(jobs.restart(first, &job("b")));
+        assert!(jobs.event(&job("b"), Some(2), event(Some(2))));
+        jobs.hand_out();
+        assert!(matches!(
+            &hear(&old)[..],
+            [News::Restarted(_), News::Missing { from: 1, to: 1 }, News::Event(..)]
+        ));
+        assert!(matches!(&hear(&new)[..], [News::Event(..), News::Event(..)]));
     }
 }

@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
+use smallvec::smallvec;
+
 use crate::client::ClientEndpoint;
 use crate::client::children::Said;
 use crate::client::jobs::{Job, Submitted};
@@ -170,14 +172,16 @@ impl ClientEndpoint {
         });
         let submit = request.and_then(|request| match self.requests.get(request)? {
             Ask::Submit { submit, trace, again } => {
-                Some((Submitted { request, submit: submit.clone(), trace: *trace }, again.clone()))
+                let submitted =
+                    Submitted { requests: smallvec![request], submit: submit.clone(), trace: *trace };
+                Some((request, submitted, again.clone()))
             }
             Ask::Cancel { .. } | Ask::Subscribe { .. } | Ask::List(_) => None,
         });
         match submit {
-            Some((submitted, again)) => {
+            Some((request, submitted, again)) => {
                 self.backoff.progress();
-                self.requests.close(submitted.request);
+                self.requests.close(request);
                 self.accept(now, job.clone(), submitted, again, Box::new(accepted));
                 if self.is_accepted_elsewhere(envelope) {
                     self.follow_again(now, &job);
@@ -199,8 +203,7 @@ impl ClientEndpoint {
     ) {
         let trace = accepted.trace_id.clone().unwrap_or_else(|| submitted.trace.to_string());
         let Some(old) = again else {
-            let request = submitted.request;
-            let tree = self.trees.answered(request).then_some(request);
+            let tree = submitted.requests.iter().copied().find(|request| self.trees.answered(*request));
             return self.attach(now, job, (submitted, tree), trace, accepted);
         };
         if old == job {
@@ -226,16 +229,21 @@ impl ClientEndpoint {
         trace: String,
         accepted: Box<Accepted>,
     ) {
-        let request = submitted.request;
+        let requests = submitted.requests.clone();
         let entry = self.jobs.attach(&job);
         entry.trace = Some(trace);
-        entry.submitted = Some(submitted);
+        let before = entry.submitted.replace(submitted);
+        if let (Some(before), Some(submitted)) = (before, &mut entry.submitted) {
+            submitted.requests.insert_many(0, before.requests);
+        }
         entry.tree = entry.tree.or(tree);
         if let Some(tree) = tree {
             // The children of a job that was submitted with the same key before come with that submit.
             self.trees.left(tree);
         }
-        self.event(ClientEvent::Accepted { request, job: job.clone(), accepted });
+        for request in requests {
+            self.event(ClientEvent::Accepted { request, job: job.clone(), accepted: accepted.clone() });
+        }
         self.release(now, &job);
     }
 

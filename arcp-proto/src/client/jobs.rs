@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use smallvec::SmallVec;
+
 use crate::client::missing::Owed;
 use crate::client::output::{ClientEvent, RequestId};
 use crate::client::requests::Subscription;
@@ -73,7 +75,8 @@ pub(super) struct Job {
 /// What it takes to submit a job again.
 #[derive(Debug, Clone)]
 pub(super) struct Submitted {
-    pub(super) request: RequestId,
+    /// The submits that were answered with the job, oldest first; several if the application used one key again.
+    pub(super) requests: SmallVec<[RequestId; 1]>,
     pub(super) submit: Arc<Submit>,
     pub(super) trace: TraceId,
 }

@@ -66,7 +66,8 @@ pub enum ClientEvent {
     /// A submit was accepted. Its events carry the same `job` and follow.
     ///
     /// Comes a second time for the same `request` if, in a new session, the runtime had forgotten the job and runs it
-    /// again under another id: the work goes on as this `job`.
+    /// again under another id: the work goes on as this `job`. Where several submits had the same key and so the same
+    /// job, it comes for each of them.
     Accepted {
         /// The submit.
         request: RequestId,

@@ -264,6 +264,20 @@ fn a_runtime_that_forgot_the_key_runs_the_job_under_another_id() {
 }
 
 #[test]
+fn every_submit_of_a_forgotten_job_is_told_its_other_id() {
+    let mut world = World::core().with_job();
+    world.submit();
+    world.accept(JOB);
+    assert_eq!(world.told(), [format!("accepted 1 {JOB}")]);
+    fall_back(&mut world);
+    world.told();
+    let submit = world.next("job.submit");
+    world.nothing_sent();
+    say(&mut world, "job.accepted", "job_N", None, json!({"job_id": "job_N", "request_id": submit["id"]}));
+    assert_eq!(world.told(), ["accepted 0 job_N", "accepted 1 job_N"]);
+}
+
+#[test]
 fn a_job_the_new_session_refuses_has_ended_unless_it_may_be_asked_again() {
     let mut world = World::core().with_job();
     fall_back(&mut world);
