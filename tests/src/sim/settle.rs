@@ -18,10 +18,10 @@ impl World<'_> {
             if self.is_settled() {
                 break;
             }
-            if self.troubles.adversary && self.counts.steps > last_step {
-                break;
-            }
             if self.counts.steps > last_step || self.next_at().is_none_or(|at| at > until) {
+                if self.troubles.adversary {
+                    break;
+                }
                 let why = self.unfinished();
                 self.oracle.fail("LIVE", format_args!("the world does not come to rest: {why}"));
                 return;
