@@ -39,6 +39,12 @@ impl<T: Ord + Copy> Timers<T> {
     pub(crate) fn next(&self) -> Option<(Instant, T)> {
         self.heap.peek().map(|Reverse((at, _, timer))| (*at, *timer))
     }
+
+    /// All that are armed, in no order.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
+        self.heap.iter().map(|Reverse((.., timer))| *timer)
+    }
 }
 
 #[cfg(test)]

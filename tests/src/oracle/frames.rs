@@ -194,9 +194,11 @@ impl Oracle {
             self.fail("SEQ-8", format_args!("number {seq} on a connection without that session"));
             return note;
         };
-        let Some((job, pos)) = self.deliver(link, session, seq, job, hash(frame)) else { return note };
+        let Some((job, pos, is_next)) = self.deliver(link, session, seq, job, hash(frame)) else {
+            return note;
+        };
         match serde_json::from_str::<EventPayload<'_>>(envelope.payload.get()) {
-            Ok(payload) => self.judge_content((session, job, pos), envelope, &payload),
+            Ok(payload) => self.judge_content((session, job, pos, is_next), envelope, &payload),
             Err(error) => self.fail("WIR-4", format_args!("an event that cannot be read: {error}")),
         }
         note

@@ -4,7 +4,8 @@ use super::read::{Body, Envelope, EventPayload, hash};
 use super::{Kind, Oracle, read};
 
 impl Oracle {
-    /// Number `seq` of a session is handed to a transport; the job and position behind it, if this is the first time.
+    /// Number `seq` of a session is handed to a transport; the job and position behind it if this is the first time, and
+    /// whether nobody has claimed to have it before.
     pub(super) fn deliver(
         &mut self,
         link: usize,
@@ -12,7 +13,7 @@ impl Oracle {
         seq: u64,
         job: u128,
         digest: u64,
-    ) -> Option<(usize, u64)> {
+    ) -> Option<(usize, u64, bool)> {
         if self.sessions[session].link != Some(link) {
             self.fail("SES-4", format_args!("number {seq} on a connection that was replaced"));
             return None;
@@ -32,7 +33,10 @@ impl Oracle {
             self.fail("SEQ-6", format_args!("number {seq} is sent and not committed"));
             return None;
         }
-        self.sessions[session].sent = self.sessions[session].sent.max(seq);
+        let is_next = seq > self.sessions[session].sent;
+        if is_next {
+            self.sessions[session].sent = seq;
+        }
         if self.jobs[entry.job].key != job {
             self.fail("SEQ-7", format_args!("number {seq} is of another job than the one stored"));
             return None;
@@ -45,7 +49,7 @@ impl Oracle {
             return None;
         }
         self.sessions[session].log[index].digest = digest;
-        Some((entry.job, entry.pos))
+        Some((entry.job, entry.pos, is_next))
     }
 
     /// The acceptance of a job, or the answer to a subscribe, comes before its first event.
@@ -70,7 +74,7 @@ impl Oracle {
     /// The first sight of a numbered frame: what it says against what is stored, and its place in its stream.
     pub(super) fn judge_content(
         &mut self,
-        (session, job, pos): (usize, usize, u64),
+        (session, job, pos, is_next): (usize, usize, u64, bool),
         envelope: &Envelope<'_>,
         payload: &EventPayload<'_>,
     ) {
@@ -113,7 +117,9 @@ impl Oracle {
             "job.result" | "job.error" => self.judge_terminal(job, envelope, payload),
             _ => {}
         }
-        self.follow(session, job, pos);
+        if is_next {
+            self.follow(session, job, pos);
+        }
     }
 
     fn judge_chunk(&mut self, job: usize, body: &Body<'_>) -> bool {

@@ -12,7 +12,7 @@ use crate::error::{ApiMisuse, ErrorCode};
 use crate::feature::Feature;
 use crate::id::JobKey;
 use crate::runtime::store::{Command, Record};
-use crate::runtime::{AgentInput, ChildEnd, ConnectionId, JobHandle, JobNews, JobState, StopReason};
+use crate::runtime::{AgentInput, ChildEnd, ConnectionId, JobHandle, JobNews, JobState, StopReason, Timer};
 use crate::wire::RawJson;
 use crate::wire::event::{ChunkEmission, Delegation};
 
@@ -241,6 +241,18 @@ fn a_parents_end_ends_its_children() {
         assert_eq!(left(JobKey::parse(&id).unwrap()), "0.6", "a job that has ended gets nothing back");
         assert_eq!((left(child.key), left(grandchild.key)), ("0.1".to_string(), "0.2".to_string()));
     }
+}
+
+#[test]
+fn each_lease_is_watched_by_one_timer() {
+    let (mut world, a, job, id) = parent(rich());
+    let child = world.delegate(job, json!({"tool.call": ["search.web"]})).unwrap();
+    world.send(a, "m2", "job.cancel", json!({"job_id": id}));
+    assert_eq!(world.may(child.job, "tool.call", "search.web"), Err("CANCELLED"));
+    let mut watched: Vec<_> =
+        world.runtime.timers.iter().filter(|timer| matches!(timer, Timer::LeaseEnd(_))).collect();
+    watched.sort_unstable();
+    assert_eq!(watched, [Timer::LeaseEnd(job), Timer::LeaseEnd(child.job)]);
 }
 
 #[test]
