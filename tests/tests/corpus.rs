@@ -131,6 +131,7 @@ targets! {
     client_frames: 8_000,
     two_peers: 1_000,
     recovery: 2_000,
+    world: 300,
 }
 
 /// Writes the seeds where a fuzzer looks for them: `cargo test -p arcp-tests --test corpus -- --ignored`.

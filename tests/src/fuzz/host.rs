@@ -289,8 +289,8 @@ impl Host {
 
     pub(super) fn say(&mut self, connection: ConnectionId, message_type: &str, payload: &Value) {
         let id = format!("m{}", self.lines.values().map(|line| line.received.len()).sum::<usize>());
-        let frame = json!({"arcp": "1.1", "id": id, "type": message_type, "payload": payload});
-        self.send(connection, frame.to_string().as_bytes());
+        let frame = format!(r#"{{"arcp":"1.1","id":"{id}","type":"{message_type}","payload":{payload}}}"#);
+        self.send(connection, frame.as_bytes());
     }
 
     /// Opens a connection and says hello.
@@ -307,7 +307,9 @@ impl Host {
 
     /// The newest frame of this type on a connection.
     pub(super) fn newest(&self, connection: ConnectionId, message_type: &str) -> Option<Value> {
+        // Few of them have to be read.
         let frames = self.lines.get(&connection)?.received.iter().rev();
+        let frames = frames.filter(|text| text.contains(message_type));
         let mut values = frames.filter_map(|text| serde_json::from_str::<Value>(text).ok());
         values.find(|frame| frame["type"] == message_type)
     }

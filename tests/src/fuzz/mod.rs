@@ -23,7 +23,6 @@ mod lease_text;
 mod lease_url;
 mod lines;
 mod meaning;
-
 mod payloads;
 mod peer;
 mod recovery;
@@ -32,6 +31,7 @@ mod runtime_frames;
 mod scan_value;
 mod seeds;
 mod two_peers;
+mod world;
 
 pub use agent_ref::agent_ref;
 pub use amount::amount;
@@ -44,7 +44,6 @@ pub use lease_path::lease_path;
 pub use lease_subset::lease_subset;
 pub use lease_url::{is_read_alike, lease_url};
 pub use lines::lines;
-
 pub use payloads::payloads;
 pub use recovery::recovery;
 pub use rfc3339::rfc3339;
@@ -52,12 +51,13 @@ pub use runtime_frames::runtime_frames;
 pub use scan_value::scan_value;
 pub use seeds::seeds;
 pub use two_peers::two_peers;
+pub use world::world;
 
 /// One fuzz target: takes any bytes, panics where a promise is broken.
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 17] = [
+pub const TARGETS: [(&str, Body); 18] = [
     ("envelope", envelope),
     ("lines", lines),
     ("scan_value", scan_value),
@@ -75,4 +75,5 @@ pub const TARGETS: [(&str, Body); 17] = [
     ("client_frames", client_frames),
     ("two_peers", two_peers),
     ("recovery", recovery),
+    ("world", world),
 ];

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::lease_seeds;
 use super::payloads::TYPES;
+use crate::sim::expand;
 
 const ENVELOPES: &str = include_str!("../../vectors/envelopes.jsonl");
 const HOSTILE: &str = include_str!("../../vectors/hostile.jsonl");
@@ -42,6 +43,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             talks
         }
         "two_peers" => lease_seeds::links(),
+        "world" => (1..=8).map(|seed| (format!("seed-{seed}"), expand(seed, 400))).collect(),
         "client_frames" => conversations("r2c", "client", b"\x00"),
         _ => Vec::new(),
     };

@@ -7,10 +7,16 @@ use arcp_proto::client::ClientState;
 use arcp_proto::id::JobId;
 use arcp_proto::lease::LeaseRequest;
 use arcp_proto::runtime::ConnectionId;
+use arcp_proto::time::Instant;
 
 use super::choices::Choices;
 use super::host::{Host, config};
 use super::peer::Peer;
+
+/// How long a link that carries everything has to bring both ends to rest.
+const PATIENCE: Duration = Duration::from_secs(200);
+/// Both ends are at rest that have had nothing but heartbeats for each other for so long: two of them and more.
+const QUIET: Duration = Duration::from_secs(70);
 
 /// The first byte says whether the link only breaks, or also spoils, repeats, drops and cuts short what it carries; the
 /// others say what happens. When that is over a fresh session works. Where the link only broke, every event of every
@@ -81,11 +87,14 @@ struct Link {
     connection: Option<ConnectionId>,
     to_peer: VecDeque<Vec<u8>>,
     submitted: u32,
+    /// When something other than a heartbeat was carried last, or there was no connection.
+    busy: Instant,
 }
 
 impl Link {
     fn new(peer: Peer, host: Host) -> Self {
-        Self { peer, host, connection: None, to_peer: VecDeque::new(), submitted: 0 }
+        let busy = host.now.mono;
+        Self { peer, host, connection: None, to_peer: VecDeque::new(), submitted: 0, busy }
     }
 
     fn step(&mut self, choices: &mut Choices<'_>, only_breaks: bool) {
@@ -168,6 +177,7 @@ impl Link {
     fn deliver_to_host(&mut self, fault: Option<&mut Choices<'_>>) {
         let Some(connection) = self.connection else { return };
         if let Some(frame) = self.peer.sent.pop_front() {
+            self.note(frame.as_bytes());
             for frame in carried(frame.into_bytes(), fault) {
                 self.host.send(connection, &frame);
             }
@@ -176,11 +186,21 @@ impl Link {
 
     fn deliver_to_peer(&mut self, fault: Option<&mut Choices<'_>>) {
         if let Some(frame) = self.to_peer.pop_front() {
+            self.note(&frame);
             for frame in carried(frame, fault) {
                 self.peer.receive(&frame);
             }
         } else if self.connection.is_some_and(|connection| self.host.lines[&connection].is_closed) {
             self.cut();
+        }
+    }
+
+    fn note(&mut self, frame: &[u8]) {
+        let names: [&[u8]; 2] = [b"\"session.ping\"", b"\"session.pong\""];
+        let is_heartbeat =
+            names.iter().any(|name| frame.windows(name.len()).take(120).any(|part| part == *name));
+        if !is_heartbeat {
+            self.busy = self.host.now.mono;
         }
     }
 
@@ -190,9 +210,11 @@ impl Link {
         self.carry();
     }
 
-    /// Nothing is lost any more, until nothing happens any more.
+    /// Nothing is lost any more, until nothing happens any more: from timer to timer, for a few minutes.
     fn settle(&mut self) {
-        for _ in 0..200 {
+        let end = self.host.now.mono.after(PATIENCE);
+        self.busy = self.host.now.mono;
+        loop {
             self.carry();
             self.connect();
             while !self.peer.sent.is_empty() || !self.to_peer.is_empty() {
@@ -208,7 +230,16 @@ impl Link {
                 }
             }
             self.deliver_to_peer(None);
-            self.pass(Duration::from_secs(1));
+            let now = self.host.now.mono;
+            if self.connection.is_none() {
+                self.busy = now;
+            }
+            if now >= end || now.since(self.busy) >= QUIET {
+                return;
+            }
+            let timers = [self.peer.client.poll_timeout(), self.host.runtime.poll_timeout()];
+            let next = timers.into_iter().flatten().min().map_or(end, |at| at.min(end));
+            self.pass(next.since(now));
         }
     }
 
