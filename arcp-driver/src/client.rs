@@ -214,6 +214,14 @@ impl Client {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Client {
+    /// What all clones share, and no other client.
+    pub(crate) const fn view(&self) -> &Arc<View> {
+        &self.link.view
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("state", &self.state()).finish()

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use arcp_proto::agent::AgentRef;
 use arcp_proto::error::ApiMisuse;
@@ -28,7 +29,7 @@ use futures_channel::oneshot;
 use serde::Serialize;
 
 use crate::queue::{Send, Sender};
-use crate::runtime::{Control, Said};
+use crate::runtime::{Alarm, Control, Said};
 
 pub use delegate::{ChildJob, ChildOutput, Delegate, DelegationError};
 pub use events::{Artifact, Log, Metric, Progress, Status};
@@ -73,11 +74,17 @@ struct Inner {
     spans: AtomicU64,
     queue: Sender<Said>,
     control: Arc<Control>,
+    alarm: Alarm,
 }
 
 impl JobContext {
     /// What the agent is given, and its input.
-    pub(crate) fn new(start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> (Self, RawJson) {
+    pub(crate) fn new(
+        start: StartJob,
+        queue: Sender<Said>,
+        control: Arc<Control>,
+        alarm: Alarm,
+    ) -> (Self, RawJson) {
         let StartJob {
             credentials,
             job: _,
@@ -105,6 +112,7 @@ impl JobContext {
             spans: AtomicU64::new(0),
             queue,
             control,
+            alarm,
         };
         (Self { job: Arc::new(job) }, input)
     }
@@ -163,6 +171,16 @@ impl JobContext {
     /// Resolves when the job is being stopped, with the reason.
     pub fn stopping(&self) -> Stopping<'_> {
         Stopping { control: &self.job.control }
+    }
+
+    /// Waits for this much time to pass, by the clock of whatever runs the runtime: an agent that waits like this needs to know
+    /// no executor, and under [`testing`](https://docs.rs/arcp-driver) it takes no time. Ends no earlier because the job is being
+    /// stopped: an agent that waits long waits for [`JobContext::stopping`], too.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::JobEnded`] if the runtime is gone.
+    pub async fn sleep(&self, span: Duration) -> Result<(), ApiMisuse> {
+        self.job.alarm.set(span).await.map_err(|_| ApiMisuse::JobEnded)
     }
 
     /// Emits an event.

@@ -171,6 +171,8 @@ pub mod listen;
 pub mod stdio;
 #[cfg(feature = "websocket")]
 pub mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod transport;

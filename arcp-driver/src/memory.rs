@@ -16,13 +16,13 @@ use futures_sink::Sink;
 
 use crate::client::Connector;
 use crate::queue::{Gone, Receiver, Sender, bounded, lock};
-use crate::runtime::{RuntimeHandle, Task};
+use crate::runtime::{RuntimeHandle, Task, Work};
 use crate::transport::{Incoming, Outgoing, TransportError};
 
 /// Frames that wait in each direction.
-const FRAMES: usize = 64;
-const RUNTIME_FRAME: usize = 1 << 20;
-const CLIENT_FRAME: usize = 2 << 20;
+pub(crate) const FRAMES: usize = 64;
+pub(crate) const RUNTIME_FRAME: usize = 1 << 20;
+pub(crate) const CLIENT_FRAME: usize = 2 << 20;
 
 /// Two connected ends: the first for a client, the second for a runtime.
 ///
@@ -221,7 +221,7 @@ impl Connector for Switchboard {
         links.cutters.push(cutter);
         drop(links);
         let task = self.shared.runtime.accept(runtime, TransportKind::Memory);
-        (self.shared.spawn)(Task::new(UntilCut { task: Some(Box::pin(task)), cut }));
+        (self.shared.spawn)(Task::new(Work::Link, UntilCut { task: Some(Box::pin(task)), cut }));
         ready(Ok(client))
     }
 }

@@ -10,6 +10,7 @@ mod observer;
 mod policy;
 mod provisioner;
 mod said;
+mod sleep;
 mod task;
 mod turn;
 mod verifier;
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::JobKey;
@@ -42,7 +44,8 @@ pub use task::{Task, Tasks};
 pub use verifier::Verifier;
 
 pub(crate) use said::{Asked, Said, Undelegated};
-pub(crate) use task::Control;
+pub(crate) use sleep::Alarm;
+pub(crate) use task::{Control, Work};
 
 /// What the endpoint's inbox holds.
 enum Signal {
@@ -60,6 +63,8 @@ enum Signal {
     Revoked(RevocationId, Revoked),
     /// Somebody wants another credential for a job.
     Rotate(JobKey, oneshot::Sender<Result<(), ApiMisuse>>),
+    /// An agent wants to be woken after this long.
+    Sleep(Duration, oneshot::Sender<()>),
     /// The rules of who sees what give other answers.
     PolicyChanged,
     /// Somebody asked for the end.

@@ -275,7 +275,9 @@ impl Jobs {
 
     /// Something that concerns all jobs.
     pub(super) fn tell_all(&mut self, news: &News) {
-        let ids: Vec<JobId> = self.jobs.keys().cloned().collect();
+        let mut ids: Vec<JobId> = self.jobs.keys().cloned().collect();
+        // Not in the order of hashes, which differs from run to run.
+        ids.sort();
         for id in ids {
             self.tell(&id, news.clone());
         }

@@ -50,7 +50,7 @@ impl Runtime {
             verification: Verification::default(),
             leases: None,
             provisioner: None,
-            store: Box::new(MemoryStore::new()),
+            store: None,
             entropy: None,
             observer: Observer::default(),
             rules: Rules::default(),
@@ -106,7 +106,7 @@ pub struct RuntimeBuilder {
     verification: Verification,
     leases: Option<Arc<dyn LeasePolicy>>,
     provisioner: Option<Arc<dyn Provisioner>>,
-    store: Box<dyn Store>,
+    store: Option<Box<dyn Store>>,
     entropy: Option<Box<dyn Entropy + Send>>,
     observer: Observer,
     rules: Rules,
@@ -193,7 +193,7 @@ impl RuntimeBuilder {
 
     /// Keeps everything in this store; otherwise in memory.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
-        self.store = Box::new(store);
+        self.store = Some(Box::new(store));
         self
     }
 
@@ -263,6 +263,18 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Uses this store and this entropy where none were given.
+    #[cfg(feature = "testing")]
+    pub(crate) fn or_with<S: Store + 'static>(
+        mut self,
+        store: impl FnOnce() -> S,
+        entropy: impl Entropy + Send + 'static,
+    ) -> Self {
+        self.store.get_or_insert_with(|| Box::new(store()));
+        self.entropy.get_or_insert_with(|| Box::new(entropy));
+        self
+    }
+
     /// The runtime.
     ///
     /// # Errors
@@ -287,7 +299,7 @@ impl RuntimeBuilder {
             verification: self.verification,
             leases: self.leases,
             provisioner: self.provisioner,
-            store: self.store,
+            store: self.store.unwrap_or_else(|| Box::new(MemoryStore::new())),
             entropy,
             observer: self.observer,
         })

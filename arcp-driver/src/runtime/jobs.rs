@@ -10,6 +10,7 @@ use arcp_proto::wire::credential::Credential;
 use futures_channel::oneshot;
 
 use super::said::{Delegated, Said, Undelegated};
+use super::sleep::Alarm;
 use super::task::{Control, Task, agent_task};
 use super::{Signal, Source};
 use crate::agent::Agent;
@@ -65,7 +66,7 @@ impl Jobs {
             children: HashMap::new(),
         };
         self.running.insert(handle, job);
-        agent_task(agent, start, sender, control)
+        agent_task(agent, start, sender, control, Alarm::new(inbox.clone()))
     }
 
     pub(super) fn stop(&self, handle: JobHandle, reason: StopReason) {

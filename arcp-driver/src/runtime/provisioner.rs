@@ -8,7 +8,7 @@ use arcp_proto::runtime::{IssueId, IssueRequest, Issued, Revocation, RevocationI
 use arcp_proto::time::Now;
 
 use super::Signal;
-use super::task::{Task, caught};
+use super::task::{Task, Work, caught};
 use super::turn::Loop;
 use crate::queue::Inbox;
 use crate::timer::Timer;
@@ -88,9 +88,9 @@ impl<T: Timer> Loop<T> {
         let promise = Promise { inbox: self.inbox.clone(), failed: Some(Signal::Issued(id, Issued::Failed)) };
         let issued = caught(async move { provisioner.issue(request).await }, || Issued::Failed);
         // A task that nobody takes says in its own drop that it failed.
-        let _ = self
-            .tasks
-            .unbounded_send(Task::new(async move { promise.keep(Signal::Issued(id, issued.await)) }));
+        let _ = self.tasks.unbounded_send(Task::new(Work::Provisioner, async move {
+            promise.keep(Signal::Issued(id, issued.await))
+        }));
     }
 
     pub(super) fn issued(&mut self, now: Now, id: IssueId, issued: Issued) {
@@ -105,8 +105,8 @@ impl<T: Timer> Loop<T> {
         let promise =
             Promise { inbox: self.inbox.clone(), failed: Some(Signal::Revoked(id, Revoked::Retry)) };
         let revoked = caught(async move { provisioner.revoke(revocation).await }, || Revoked::Retry);
-        let _ = self
-            .tasks
-            .unbounded_send(Task::new(async move { promise.keep(Signal::Revoked(id, revoked.await)) }));
+        let _ = self.tasks.unbounded_send(Task::new(Work::Provisioner, async move {
+            promise.keep(Signal::Revoked(id, revoked.await))
+        }));
     }
 }

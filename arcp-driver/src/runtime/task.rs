@@ -16,6 +16,7 @@ use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures_core::Stream;
 
 use super::said::Said;
+use super::sleep::Alarm;
 use crate::agent::{Agent, Run};
 use crate::context::JobContext;
 use crate::queue::{Sender, lock, register};
@@ -25,11 +26,41 @@ use crate::queue::{Sender, lock, register};
 ///
 /// Never panics, even if the agent does. Dropping an agent's before its end fails its job with `INTERNAL_ERROR`.
 #[must_use = "nothing happens unless a task is run"]
-pub struct Task(Pin<Box<dyn Future<Output = ()> + Send>>);
+pub struct Task {
+    work: Work,
+    run: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// What a task is for.
+pub(crate) enum Work {
+    Agent(JobContext),
+    Verifier,
+    LeasePolicy,
+    Provisioner,
+    Link,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(job) => write!(f, "agent {} of {}", job.agent(), job.job_id()),
+            Self::Verifier => f.write_str("verifier"),
+            Self::LeasePolicy => f.write_str("lease policy"),
+            Self::Provisioner => f.write_str("provisioner"),
+            Self::Link => f.write_str("link"),
+        }
+    }
+}
 
 impl Task {
-    pub(crate) fn new(task: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(Box::pin(task))
+    pub(crate) fn new(work: Work, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { work, run: Box::pin(task) }
+    }
+
+    /// What it is for.
+    #[cfg(feature = "testing")]
+    pub(crate) fn name(&self) -> String {
+        self.work.to_string()
     }
 }
 
@@ -37,13 +68,14 @@ impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
+        self.run.as_mut().poll(cx)
     }
 }
 
+/// Names what the task is for.
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Task")
+        write!(f, "Task({})", self.work)
     }
 }
 
@@ -147,11 +179,18 @@ impl Control {
 }
 
 /// The task of a job.
-pub(crate) fn agent_task(agent: Agent, start: StartJob, queue: Sender<Said>, control: Arc<Control>) -> Task {
-    let (job, input) = JobContext::new(start, queue.clone(), control.clone());
+pub(crate) fn agent_task(
+    agent: Agent,
+    start: StartJob,
+    queue: Sender<Said>,
+    control: Arc<Control>,
+    alarm: Alarm,
+) -> Task {
+    let (job, input) = JobContext::new(start, queue.clone(), control.clone(), alarm);
+    let work = Work::Agent(job.clone());
     // Started in its own task, because the function's own beginning may take its time or panic.
     let run: Run = Box::pin(async move { agent.start(job, input).await });
-    Task::new(AgentTask { run: Some(run), queue, control })
+    Task::new(work, AgentTask { run: Some(run), queue, control })
 }
 
 struct AgentTask {

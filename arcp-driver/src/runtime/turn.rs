@@ -18,7 +18,8 @@ use super::jobs::Jobs;
 use super::leases::LeasePolicy;
 use super::observer::Observer;
 use super::provisioner::Provisioner;
-use super::task::{Task, caught};
+use super::sleep::Sleepers;
+use super::task::{Task, Work, caught};
 use super::verifier::{Judgement, Verification};
 use super::{Signal, Source};
 use crate::agent::Agent;
@@ -58,6 +59,8 @@ pub(super) struct Loop<T> {
     held: Vec<ConnectionId>,
     /// Connections that are to be gone by a time, in its order.
     leaving: VecDeque<(Instant, Leaving)>,
+    /// Agents that wait for time to pass.
+    sleepers: Sleepers,
     batch: VecDeque<ToPeer>,
     /// Commands the store has not answered.
     unanswered: usize,
@@ -122,6 +125,7 @@ impl<T: Timer> Loop<T> {
             to_hear: VecDeque::new(),
             held: Vec::new(),
             leaving: VecDeque::new(),
+            sleepers: Sleepers::default(),
             batch: VecDeque::new(),
             unanswered: 0,
             stopping: false,
@@ -191,12 +195,12 @@ impl<T: Timer> Loop<T> {
                 cut = true;
             }
         }
-        due || cut
+        due | cut | self.sleepers.wake(now.mono)
     }
 
     fn deadline(&self) -> Option<Instant> {
         let leaving = self.leaving.front().map(|(at, _)| *at);
-        [self.core.poll_timeout(), leaving].into_iter().flatten().min()
+        [self.core.poll_timeout(), leaving, self.sleepers.deadline()].into_iter().flatten().min()
     }
 
     fn carry_out(&mut self, now: Now) -> Result<(), Halt> {
@@ -242,7 +246,8 @@ impl<T: Timer> Loop<T> {
             Judgement::Now(verdict) => self.core.handle_auth(now, id, verdict),
             Judgement::Later(verdict) => {
                 let inbox = self.inbox.clone();
-                let task = Task::new(async move { inbox.post(Signal::Verdict(id, verdict.await)) });
+                let verdict = async move { inbox.post(Signal::Verdict(id, verdict.await)) };
+                let task = Task::new(Work::Verifier, verdict);
                 if self.tasks.unbounded_send(task).is_err() {
                     self.core.handle_auth(now, id, Verdict::Refuse);
                 }
@@ -257,7 +262,8 @@ impl<T: Timer> Loop<T> {
             Some(policy) => {
                 let (inbox, policy) = (self.inbox.clone(), policy.clone());
                 let decision = caught(async move { policy.decide(question).await }, || LeaseDecision::Refuse);
-                let task = Task::new(async move { inbox.post(Signal::Decision(id, decision.await)) });
+                let decision = async move { inbox.post(Signal::Decision(id, decision.await)) };
+                let task = Task::new(Work::LeasePolicy, decision);
                 if self.tasks.unbounded_send(task).is_ok() {
                     return;
                 }
@@ -410,6 +416,7 @@ impl<T: Timer> Loop<T> {
                 // Whoever asked need not wait for the answer.
                 let _ = answer.send(rotated);
             }
+            Signal::Sleep(span, wake) => self.sleepers.add(now.mono.after(span), wake),
             Signal::PolicyChanged => self.core.policy_changed(now),
             Signal::ShutDown => {
                 self.stopping = true;
