@@ -173,9 +173,9 @@ impl JobContext {
         Stopping { control: &self.job.control }
     }
 
-    /// Waits for this much time to pass, by the clock of whatever runs the runtime: an agent that waits like this needs to know
-    /// no executor, and under [`testing`](https://docs.rs/arcp-driver) it takes no time. Ends no earlier because the job is being
-    /// stopped: an agent that waits long waits for [`JobContext::stopping`], too.
+    /// Waits for this much time to pass, by the clock of whatever runs the runtime, so that an agent needs to know no executor;
+    /// in the simulations of the feature `testing` that is virtual time. A job that is being stopped does not end it early:
+    /// an agent that waits long waits for [`JobContext::stopping`], too.
     ///
     /// # Errors
     /// [`ApiMisuse::JobEnded`] if the runtime is gone.

@@ -500,3 +500,24 @@ fn dropping_a_job_cancels_nothing() {
     });
     assert!(done.load(std::sync::atomic::Ordering::SeqCst));
 }
+
+#[test]
+fn agents_sleep_by_the_clock_of_their_runtime() {
+    async fn nap(job: JobContext, hours: u64) -> Result<String, AgentError> {
+        job.sleep(Duration::from_secs(hours * 3_600)).await?;
+        Ok(format!("{hours} h"))
+    }
+    let world = World::new();
+    let (_runtime, client, _) = world.pair(Runtime::builder().agent("nap", nap));
+    let clock = world.clone();
+    world.run(async move {
+        let mut long = client.submit("nap").input(&2).await.unwrap();
+        let mut short = client.submit("nap").input(&1).await.unwrap();
+        assert_eq!(short.result::<String>().await.unwrap(), "1 h");
+        let after =
+            |hours: u64| clock.now().mono.since(arcp_driver::Instant::from_micros(hours * 3_600_000_000));
+        assert!(after(1) < Duration::from_secs(1), "{:?}", after(1));
+        assert_eq!(long.result::<String>().await.unwrap(), "2 h");
+        assert!(after(2) < Duration::from_secs(1), "{:?}", after(2));
+    });
+}

@@ -29,7 +29,7 @@ use super::trace::{Direction, Log};
 /// let outcome = simulation.run(async |world| {
 ///     let client = world.connect("alice's token");
 ///     let link = world.link(&client);
-///     let job = client.submit("count").input(&100).await?;
+///     let mut job = client.submit("count").input(&100).await?;
 ///     link.cut_after_events(40); // the client reconnects and resumes by itself …
 ///     assert_eq!(job.result::<u64>().await?, 100);
 ///     assert_eq!(link.connections(), 2);
