@@ -101,7 +101,7 @@ fn the_same_seed_gives_the_same_trace_to_the_byte() {
                 let job = ask(&first).await?;
                 world.sleep(SECOND / 10).await;
                 world.crash_runtime();
-                world.sleep(world.draw(1..5) as u32 * SECOND).await;
+                world.sleep(Duration::from_secs(world.draw(1..5))).await;
                 world.restart_runtime();
                 let _ = (follow(job).await, beside.await);
                 Ok(())
@@ -493,7 +493,13 @@ fn a_client_that_crashes_says_nothing() {
 
 /// Answers later, and the last command first.
 #[derive(Clone, Default)]
-struct Late(Arc<Mutex<(MemoryStore, Vec<(StoreId, StoreDone)>)>>);
+struct Late(Arc<Mutex<Answers>>);
+
+#[derive(Default)]
+struct Answers {
+    store: MemoryStore,
+    ready: Vec<(StoreId, StoreDone)>,
+}
 
 impl Store for Late {
     fn is_durable(&self) -> bool {
@@ -501,14 +507,14 @@ impl Store for Late {
     }
 
     fn submit(&mut self, id: StoreId, command: Command) -> Option<StoreDone> {
-        let (store, answers) = &mut *self.0.lock().unwrap();
-        let done = store.submit(id, command)?;
-        answers.push((id, done));
+        let mut answers = self.0.lock().unwrap();
+        let done = answers.store.submit(id, command)?;
+        answers.ready.push((id, done));
         None
     }
 
     fn poll_done(&mut self, _: &mut Context<'_>) -> Poll<(StoreId, StoreDone)> {
-        self.0.lock().unwrap().1.pop().map_or(Poll::Pending, Poll::Ready)
+        self.0.lock().unwrap().ready.pop().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

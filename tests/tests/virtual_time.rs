@@ -115,7 +115,10 @@ fn the_guide_shows_this_file() {
     let shown = GUIDE.split("```rust,ignore\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let mut pieces = 0;
     for piece in shown {
-        assert!(include_str!("virtual_time.rs").contains(piece), "the guide shows another version of:\n{piece}");
+        assert!(
+            include_str!("virtual_time.rs").contains(piece),
+            "the guide shows another version of:\n{piece}"
+        );
         pieces += 1;
     }
     assert_eq!(pieces, 4);
