@@ -33,10 +33,11 @@ impl RuntimeEndpoint {
         let position = self.log.append(Record::Job(record), bytes);
         job.accepted = position;
         job.parent = parent;
+        job.credential_keys.extend(provision.as_ref().map(|(credential, _)| *credential));
         let handle = self.jobs.insert(job);
         self.job_keys.insert(key, handle);
-        if let Some((credential, provision)) = provision {
-            self.give_credential(handle, credential, provision);
+        if let Some((_, Provision::Held { held, .. })) = provision {
+            self.hold_credential(handle, held);
         }
         if let Some(job) = self.jobs.get_mut(handle) {
             let state = if starts { JobState::Running } else { JobState::Pending };

@@ -180,7 +180,8 @@ impl RuntimeEndpoint {
         {
             // What the upstream was told before does not count.
             entry.wait_anew();
-            self.revoke_now(key);
+            // That it must go need not be stored yet.
+            self.run_after(self.log.position(), Effect::Revoke(key));
         } else {
             self.revoke(key);
         }
@@ -263,15 +264,11 @@ impl RuntimeEndpoint {
     }
 
     /// Gives a job what was recorded for it.
-    pub(super) fn give_credential(&mut self, handle: JobHandle, key: CredentialKey, provision: Provision) {
+    pub(super) fn hold_credential(&mut self, handle: JobHandle, held: Held) {
         let Some(job) = self.jobs.get_mut(handle) else { return };
-        job.credential_keys.push(key);
-        let key = job.key;
-        if let Provision::Held { held, .. } = provision {
-            let credential = held.key;
-            job.credential = Some(held);
-            self.event(RuntimeEvent::CredentialIssued { credential, job: key });
-        }
+        let (credential, key) = (held.key, job.key);
+        job.credential = Some(held);
+        self.event(RuntimeEvent::CredentialIssued { credential, job: key });
     }
 
     /// Has the credential of a job replaced by a new one, without a word to the old one's holders before the new one is
@@ -311,10 +308,12 @@ impl RuntimeEndpoint {
     fn rotated(&mut self, handle: JobHandle, key: CredentialKey, provision: Provision) {
         let Some(job) = self.jobs.get_mut(handle) else { return self.undo(key, &provision) };
         job.renews_credential = false;
+        let before = job.credential_keys.clone();
+        // Whatever comes of it, its row is remembered as long as the job.
+        job.credential_keys.push(key);
         if job.state.is_final() || job.stopping.is_some() {
             return self.undo(key, &provision);
         }
-        let before = job.credential_keys.clone();
         match &provision {
             Provision::Failed => {
                 self.revoke(key);
@@ -325,18 +324,27 @@ impl RuntimeEndpoint {
                 self.settle_lost_credential(handle, false);
             }
             Provision::Held { held, .. } => {
-                let credential = Arc::clone(&held.credential);
+                let held = Box::new(held.clone());
                 self.record_provision(key, &provision);
-                self.give_credential(handle, key, provision);
                 for old in before {
                     self.revoke(old);
                 }
                 self.produce(handle, Content::Rotated { credential: key });
-                let news = JobNews::CredentialRotated { credential };
-                self.run_after_all(Effect::Tell(handle, Box::new(news)));
+                self.run_after_all(Effect::Rotated(handle, held));
                 self.settle_lost_credential(handle, false);
             }
         }
+    }
+
+    /// The rotation is stored: from here on everybody is given the new credential, unless it has gone in its turn.
+    pub(super) fn show_rotated(&mut self, handle: JobHandle, held: Held) {
+        let state = self.ledger.find(held.key).map(|entry| entry.record.state);
+        if state != Some(CredentialState::Issued) {
+            return;
+        }
+        let credential = Arc::clone(&held.credential);
+        self.hold_credential(handle, held);
+        self.tell(handle, JobNews::CredentialRotated { credential });
     }
 
     /// A job that waited for a credential in place of one that a restart lost may start, or fails.

@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 
 use crate::id::CredentialKey;
 use crate::runtime::agent::JobNews;
+use crate::runtime::ledger::Held;
 use crate::runtime::log::Position;
 use crate::runtime::provisioner::IssueRequest;
+use crate::runtime::store::{Command, Trim};
 use crate::runtime::{IssueId, JobHandle, RuntimeEndpoint, SessionHandle, greeting, reply};
 
 /// What waits for a commit.
@@ -25,10 +27,14 @@ pub(super) enum Effect {
     Issue(IssueId, Box<IssueRequest>),
     /// That a credential must go is stored.
     Revoke(CredentialKey),
+    /// That a job has another credential is stored.
+    Rotated(JobHandle, Box<Held>),
     /// A follow is stored: begin to read history.
     Read(SessionHandle),
     /// A terminal is stored.
     Ended(JobHandle),
+    /// What was recorded last of something is stored, so that no row of it comes back behind this.
+    Forget(Trim),
 }
 
 impl RuntimeEndpoint {
@@ -41,8 +47,12 @@ impl RuntimeEndpoint {
             Effect::Start(job) => self.start(job),
             Effect::Issue(id, request) => self.issue(id, request),
             Effect::Revoke(credential) => self.begin_revocation(credential),
+            Effect::Rotated(job, held) => self.show_rotated(job, *held),
             Effect::Read(session) => self.read_on(session),
             Effect::Ended(job) => self.job_ended(job),
+            Effect::Forget(trim) => {
+                self.command(Command::Trim(trim));
+            }
         }
     }
 
@@ -51,6 +61,11 @@ impl RuntimeEndpoint {
         if let Some(effect) = self.log.after(position, effect) {
             self.run(effect);
         }
+    }
+
+    /// Has the store forget something once it has everything that was recorded so far.
+    pub(super) fn forget(&mut self, trim: Trim) {
+        self.run_after(self.log.position(), Effect::Forget(trim));
     }
 
     /// Lets `effect` wait for everything appended so far.

@@ -93,9 +93,10 @@ impl Entry {
         self.attempt.replace(id)
     }
 
-    /// Repeats as for the first time: there is news.
+    /// Begins as for the first time: there is news.
     pub(crate) const fn wait_anew(&mut self) {
         self.wait = FIRST_WAIT;
+        self.due = None;
     }
 }
 

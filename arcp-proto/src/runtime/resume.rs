@@ -48,7 +48,7 @@ impl RuntimeEndpoint {
         // One answer for an unknown token, another session and another principal: it must not tell them apart (D-7).
         let refused = || {
             WireError::new(ErrorCode::Unauthenticated, "the session cannot be resumed")
-                .with(Details::Reason("resume".into()))
+                .with(Details::Reason("resume"))
         };
         let hash = request.token.hash();
         let handle = *self.tokens.get(&hash).ok_or_else(refused)?;
@@ -89,7 +89,7 @@ impl RuntimeEndpoint {
     ) {
         if let Some(older) = self.sessions.get(handle).and_then(|session| session.attached) {
             let error = WireError::new(ErrorCode::Unauthenticated, "another connection resumed this session")
-                .with(Details::Reason("taken_over".into()));
+                .with(Details::Reason("taken_over"));
             if let Some(state) = self.connections.get_mut(older) {
                 // Whatever waits for the old connection belongs to the new one or to nobody.
                 state.control.clear();
@@ -236,7 +236,7 @@ impl RuntimeEndpoint {
         self.session_keys.remove(&key);
         self.sessions.remove(handle);
         self.principals.at(principal).tombstones.retain(|session| *session != handle);
-        self.command(Command::Trim(Trim::WholeSession(key)));
+        self.forget(Trim::WholeSession(key));
         self.principals.leave(principal, &self.config.limits, self.now.mono);
     }
 

@@ -11,7 +11,7 @@ use crate::id::CredentialKey;
 use crate::runtime::ledger::{CredentialEdge, CredentialState};
 use crate::runtime::output::Output;
 use crate::runtime::provisioner::{Revocation, Revoked};
-use crate::runtime::store::{Command, CredentialRecord, Record, Trim};
+use crate::runtime::store::{CredentialRecord, Record, Trim};
 use crate::runtime::{Effect, JobHandle, JobState, RevocationId, RuntimeEndpoint, RuntimeEvent, Timer};
 use crate::time::Now;
 use crate::transition::Step;
@@ -198,6 +198,6 @@ impl RuntimeEndpoint {
 
     fn forget_credential(&mut self, key: CredentialKey) {
         self.ledger.remove(key);
-        self.command(Command::Trim(Trim::Credential(key)));
+        self.forget(Trim::Credential(key));
     }
 }

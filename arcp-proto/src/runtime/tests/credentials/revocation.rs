@@ -155,6 +155,36 @@ fn rows_are_forgotten_with_their_job_but_never_while_something_is_to_be_done() {
 }
 
 #[test]
+fn a_row_that_is_forgotten_while_there_is_no_room_does_not_come_back() {
+    let (mut world, a, _) = world();
+    world.send(a, "m1", "job.submit", lease());
+    let (issue, request) = world.only_issue();
+    world.instant_store = false;
+    // Something else waits, for which there is no room.
+    world.send(a, "m2", "job.submit", json!({"agent": "a"}));
+    assert_eq!(world.refuse_all(), 1);
+    world.answer(issue, Issued::Nothing);
+    assert_eq!(code(&world.one(a)), "INTERNAL_ERROR", "there is no room for the job");
+    world.wait(SECOND);
+    world.instant_store = true;
+    world.store_all();
+    assert_eq!(world.state(request.credential), None);
+}
+
+#[test]
+fn a_late_answer_revokes_nothing_before_that_is_stored() {
+    let (mut world, a, _) = world();
+    world.send(a, "m1", "job.submit", lease());
+    let (issue, request) = world.only_issue();
+    world.instant_store = false;
+    world.wait(10 * SECOND);
+    world.answer(issue, Issued::Failed);
+    assert!(world.revocations.is_empty(), "CRD-1: that it must go is not stored");
+    world.store_all();
+    assert_eq!(world.revoke_all(Revoked::Done), [request.credential]);
+}
+
+#[test]
 fn every_end_of_a_job_takes_it_along() {
     type End = fn(&mut World, ConnectionId, JobHandle, &str);
     let ends: [(&str, End); 3] = [

@@ -151,6 +151,50 @@ fn a_job_that_ends_meanwhile_keeps_nothing() {
 }
 
 #[test]
+fn a_rotation_of_which_nothing_came_is_forgotten_with_its_job() {
+    let answers: [fn(&mut World, IssueId); 3] = [
+        |world, issue| drop(world.answer(issue, Issued::Failed)),
+        |world, issue| drop(world.answer(issue, Issued::Nothing)),
+        |world, issue| world.make(issue, "s3cr3t-two"),
+    ];
+    for (answer, ends_first) in answers.into_iter().zip([false, false, true]) {
+        let (mut world, a, _) = world();
+        let (job, _) = world.provisioned(a, "m1", "s3cr3t-one");
+        let (issue, request) = world.rotate(job);
+        if ends_first {
+            world.finish(job, "1");
+        }
+        answer(&mut world, issue);
+        if !ends_first {
+            world.finish(job, "1");
+        }
+        world.revoke_all(Revoked::Done);
+        assert_eq!(world.state(request.credential), Some(CredentialState::Revoked));
+        world.wait(86_401 * SECOND);
+        assert_eq!(world.state(request.credential), None);
+    }
+}
+
+#[test]
+fn nobody_is_shown_a_rotation_that_is_not_stored() {
+    let (mut world, a, _) = world();
+    let (job, id) = world.provisioned(a, "m1", "s3cr3t-one");
+    let (issue, _) = world.rotate(job);
+    let (b, _) = private(&mut world, "good", QUIET);
+    world.instant_store = false;
+    world.send(b, "s1", "job.subscribe", json!({"job_id": id}));
+    world.make(issue, "s3cr3t-two");
+    world.store_one();
+    let subscribed = world.one(b);
+    assert_eq!(
+        (&subscribed["type"], values(&subscribed)),
+        (&json!("job.subscribed"), Vec::from(["s3cr3t-one"]))
+    );
+    world.store_all();
+    assert_eq!(body(&world.one(b))["value"], "s3cr3t-two");
+}
+
+#[test]
 fn a_job_that_is_being_stopped_gets_no_other() {
     let (mut world, a, _) = world();
     let (job, id) = world.provisioned(a, "m1", "s3cr3t-one");
