@@ -18,6 +18,9 @@ fn no_promise_is_broken_in_the_first_worlds() {
     assert!(counts.events > 40 * SEEDS, "{} events", counts.events);
     assert!(counts.faults() > 20 * SEEDS, "{} faults", counts.faults());
     assert!(counts.resumed > SEEDS, "{} resumes", counts.resumed);
+    assert!(counts.credentials > SEEDS / 2, "{} credentials", counts.credentials);
+    assert!(counts.rotations > SEEDS / 50, "{} rotations", counts.rotations);
+    assert!(counts.values > SEEDS / 2, "{} frames with values", counts.values);
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn report(sessions: u64, took: Duration, counts: &Counts, failure: Option<&Failu
     }
     println!(
         "{sessions} simulated sessions in {:.1} s ({:.0} µs each), {} events, {} frames, {} faults, {} sessions opened and \
-         {} resumed on the wire, {} jobs, {} steps, {} violations",
+         {} resumed on the wire, {} jobs, {} credentials ({} rotated, {} frames with values), {} steps, {} violations",
         took.as_secs_f64(),
         took.as_secs_f64() * 1e6 / sessions.max(1) as f64,
         counts.events,
@@ -176,6 +176,9 @@ fn report(sessions: u64, took: Duration, counts: &Counts, failure: Option<&Failu
         counts.opened,
         counts.resumed,
         counts.jobs,
+        counts.credentials,
+        counts.rotations,
+        counts.values,
         counts.steps,
         u8::from(failure.is_some()),
     );

@@ -141,6 +141,7 @@ pub(super) struct Happened {
 pub(super) enum Kind {
     Progress,
     Chunk,
+    Rotated,
     End,
     Other,
 }
@@ -163,6 +164,8 @@ pub(super) struct Chunks {
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) client: Option<usize>,
+    /// Nobody in between can read it.
+    pub(super) is_private: bool,
     pub(super) opened_at: u64,
     pub(super) hello: Option<Hello>,
     pub(super) hello_read: bool,

@@ -116,6 +116,7 @@ impl Oracle {
             let shown = match event.kind {
                 Kind::Progress => features & 1 << 8 != 0,
                 Kind::Chunk => features & 1 << 9 != 0,
+                Kind::Rotated => features & 1 << 7 != 0,
                 Kind::End | Kind::Other => true,
             };
             *at > last && *at < pos && shown

@@ -26,11 +26,17 @@ const CODES: [&str; 15] = [
 
 impl Oracle {
     /// A link was opened, by a client or by an intruder.
-    pub fn opened(&mut self, link: usize, client: Option<usize>, now: Now) {
+    pub fn opened(&mut self, link: usize, client: Option<usize>, is_private: bool, now: Now) {
         self.now = now;
         let at = now.mono.as_micros();
         debug_assert_eq!(link, self.connections.len());
-        self.connections.push(Connection { client, opened_at: at, heard_at: at, ..Connection::default() });
+        self.connections.push(Connection {
+            client,
+            is_private,
+            opened_at: at,
+            heard_at: at,
+            ..Connection::default()
+        });
     }
 
     /// The runtime has closed a link, or knows it to be gone.
@@ -159,6 +165,7 @@ impl Oracle {
             self.fail("SES-9", format_args!("{kind} behind a goodbye"));
             return Note::OTHER;
         }
+        self.judge_secrets(link, frame, &envelope);
         let is_numbered = matches!(kind, "job.event" | "job.result" | "job.error");
         if is_numbered != envelope.event_seq.is_some() {
             self.fail("SEQ-5", format_args!("{kind} with number {:?}", envelope.event_seq));
@@ -194,7 +201,7 @@ impl Oracle {
             self.fail("SEQ-8", format_args!("number {seq} on a connection without that session"));
             return note;
         };
-        let Some((job, pos, is_next)) = self.deliver(link, session, seq, job, hash(frame)) else {
+        let Some((job, pos, is_next)) = self.deliver(link, session, seq, job, frame) else {
             return note;
         };
         match serde_json::from_str::<EventPayload<'_>>(envelope.payload.get()) {

@@ -8,6 +8,12 @@ use super::Oracle;
 impl Oracle {
     /// An agent is started.
     pub fn started(&mut self, start: &StartJob) {
+        for credential in &start.credentials {
+            self.agent_holds(start.key, credential);
+        }
+        if self.config.provisions {
+            self.logged(start);
+        }
         let Some(job) = self.job(start.key.ulid().bits()) else {
             self.fail("JOB-1", format_args!("an agent is started for a job that is not there"));
             return;

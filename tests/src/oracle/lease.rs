@@ -4,7 +4,8 @@ use arcp_proto::error::ErrorCode;
 use arcp_proto::id::JobKey;
 use arcp_proto::lease::Lease;
 use arcp_proto::runtime::StopReason;
-use arcp_proto::time::Now;
+use arcp_proto::time::{Now, UnixTime};
+use arcp_proto::wire::credential::CredentialConstraints;
 
 use super::Oracle;
 use super::read::amount;
@@ -29,7 +30,7 @@ impl Terms {
             let is_shared = |budgeted: &&arcp_proto::lease::Budgeted| budgeted.currency.as_str() == currency;
             *shared = lease.budget().iter().find(is_shared).is_some_and(|budgeted| budgeted.shared);
         }
-        terms.expires_at = lease.expires_at().map(arcp_proto::time::UnixTime::as_millis);
+        terms.expires_at = lease.expires_at().map(UnixTime::as_millis);
         terms
     }
 
@@ -37,6 +38,45 @@ impl Terms {
     pub(super) fn asked(lease: Option<&str>, expires_at: Option<i64>) -> Self {
         let parsed = lease.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         Self { expires_at, ..Self::from_json(&parsed) }
+    }
+
+    /// What an upstream enforces.
+    pub(super) fn constraints(told: &CredentialConstraints) -> Self {
+        let mut terms = Self { expires_at: told.expires_at.map(UnixTime::as_millis), ..Self::default() };
+        for limit in &told.cost_budget {
+            let (currency, text) = limit.split_once(':').unwrap_or((limit, "0"));
+            terms.budget.push((currency.to_owned(), amount(text), false));
+        }
+        for model in told.model_use.iter().flatten() {
+            terms.patterns.push(("model.use".to_owned(), model.clone()));
+        }
+        terms
+    }
+
+    /// What an upstream takes for permitted that this does not permit, if anything. What it does not enforce it does not
+    /// say.
+    pub(super) fn constrained_beyond(&self, told: &Self) -> Option<String> {
+        let model = told.patterns.iter().find(|(namespace, pattern)| {
+            let covers = |(own, other): &(String, String)| {
+                own == namespace && (other == pattern || matches(other, pattern.trim_end_matches('*')))
+            };
+            !self.patterns.iter().any(covers)
+        });
+        if let Some((_, pattern)) = model {
+            return Some(pattern.clone());
+        }
+        let is_beyond = |(currency, units, _): &&(String, i128, bool)| {
+            let limit = self.budget.iter().find(|(own, ..)| own == currency);
+            // What is shared with the job above may have grown there.
+            limit.is_some_and(|(_, own, shared)| units > own && !shared)
+        };
+        if let Some((currency, units, _)) = told.budget.iter().find(is_beyond) {
+            return Some(format!("{units} of {currency}"));
+        }
+        match (told.expires_at, self.expires_at) {
+            (Some(told), Some(own)) if told > own => Some(format!("an end at {told} instead of {own}")),
+            _ => None,
+        }
     }
 
     fn from_json(lease: &serde_json::Value) -> Self {

@@ -43,7 +43,7 @@ impl Oracle {
                 (if is_progress { Kind::Progress } else { Kind::Other }, hash(body.as_str().as_bytes()))
             }
             Content::Chunk { data, .. } => (Kind::Chunk, hash(data.as_str().as_bytes())),
-            Content::Rotated { .. } => (Kind::Other, 1),
+            Content::Rotated { credential } => (Kind::Rotated, hash(&credential.ulid().bits().to_be_bytes())),
             Content::End(_) => (Kind::End, 1),
         };
         state.events.push(Happened { kind, origin, body });

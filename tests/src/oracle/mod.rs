@@ -3,13 +3,14 @@
 //! It is shown everything that happens in a world: each frame as bytes at both ends, each record as it is given to the store,
 //! stored and answered, each decision of a lease, each event an application was told. From that alone it keeps its own account
 //! of sessions, jobs, streams, tokens and budgets, and judges every step by the properties of the reference (SEQ, SES, JOB,
-//! IDEM, CAN, LEA, BUD, VIS, ACK, CHK, WIR), whose ids its verdicts carry. It reads frames with a reader of its own and calls
+//! IDEM, CAN, LEA, BUD, VIS, ACK, CHK, CRD, WIR), whose ids its verdicts carry. It reads frames with a reader of its own and calls
 //! nothing of what it judges; of the core it uses the types of records.
 
 mod account;
 mod ack;
 mod application;
 mod budget;
+mod credentials;
 mod frames;
 mod jobs;
 mod lease;
@@ -18,6 +19,7 @@ mod read;
 mod records;
 mod refusals;
 mod requests;
+mod secrets;
 mod sessions;
 mod streams;
 
@@ -33,6 +35,7 @@ pub use read::describe;
 
 use account::{Append, Chunks, Connection, End, Entry, Happened, Hello, Job, Kind, Session, Stream, Tokens};
 use application::Application;
+use credentials::Credential;
 use requests::Request;
 
 /// A promise that was broken.
@@ -96,6 +99,7 @@ pub struct Oracle {
     jobs: Vec<Job>,
     connections: Vec<Connection>,
     requests: Vec<Request>,
+    credentials: Vec<Credential>,
     appends: Vec<Append>,
     /// Appends up to this one are stored and answered, and all before them.
     committed: usize,
@@ -113,12 +117,17 @@ pub struct Oracle {
     incarnation: u64,
     opened: u64,
     resumed: u64,
+    /// Frames with the value of a credential.
+    values_shown: u64,
+    /// The latest time that the runtime's wall clock has shown, in Unix milliseconds.
+    latest: i64,
 }
 
 /// What the oracle knows of the deployment.
 #[derive(Debug)]
 struct Facts {
     features: u16,
+    provisions: bool,
     heartbeat: u64,
     window: u64,
     grace: u64,
@@ -137,8 +146,13 @@ impl Oracle {
             now: Now::default(),
             verdict: None,
             config: Facts {
-                // Credentials are offered only by who has a provisioner, which no world has yet.
-                features: config.features.without(Feature::ProvisionedCredentials).bits(),
+                // Credentials are offered only by who has a provisioner.
+                features: if config.provisions {
+                    config.features.bits()
+                } else {
+                    config.features.without(Feature::ProvisionedCredentials).bits()
+                },
+                provisions: config.provisions,
                 heartbeat: micros(config.heartbeat_interval),
                 window: micros(config.resume_window),
                 grace: micros(config.cancel_grace),
@@ -150,6 +164,9 @@ impl Oracle {
             jobs: Vec::new(),
             connections: Vec::new(),
             requests: Vec::new(),
+            credentials: Vec::new(),
+            values_shown: 0,
+            latest: i64::MIN,
             appends: Vec::new(),
             committed: 0,
             refused: Vec::new(),
@@ -169,6 +186,10 @@ impl Oracle {
     pub const fn step(&mut self, step: u64, now: Now) {
         self.step = step;
         self.now = now;
+        let shown = now.unix.as_millis();
+        if shown > self.latest {
+            self.latest = shown;
+        }
     }
 
     /// The runtime's wall clock is set.
@@ -236,6 +257,7 @@ impl Oracle {
         for connection in &mut self.connections {
             connection.closed = true;
         }
+        self.credentials_lost();
         for request in &mut self.requests {
             request.is_over = true;
         }
@@ -255,6 +277,9 @@ impl Oracle {
 
     /// Something the runtime reports; its words are judged by what they may not contain.
     pub fn event(&mut self, event: &RuntimeEvent) {
+        if self.config.provisions {
+            self.logged(event);
+        }
         if let RuntimeEvent::SessionAttached { resumed, .. } = event {
             if *resumed {
                 self.resumed += 1;
@@ -268,6 +293,7 @@ impl Oracle {
     pub fn tally(&self, counts: &mut crate::sim::Counts) {
         counts.opened += self.opened;
         counts.resumed += self.resumed;
+        self.tally_credentials(counts);
         counts.jobs += self.jobs.iter().filter(|job| job.is_stored).count() as u64;
     }
 

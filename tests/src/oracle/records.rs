@@ -22,11 +22,15 @@ impl Oracle {
         {
             self.jobs[job].is_forgotten = true;
         }
+        if let Command::Trim(Trim::Credential(key)) = command {
+            self.credential_forgotten(*key);
+        }
         let Command::Append(records) = command else { return };
         if self.appends.iter().rev().any(|append| append.id == id && !append.stored) {
             // Tried again.
             return;
         }
+        self.judge_stored(command);
         self.appends.push(Append { id, stored: false, answered: false });
         for record in records {
             self.numbers_given(record);
@@ -39,10 +43,12 @@ impl Oracle {
                     }
                 }
                 Record::Stopping { job, reason, .. } => self.stop_given(job.ulid().bits(), reason),
+                Record::Credential(record) => self.judge_timely(record),
                 _ => {}
             }
         }
         self.counters_given(records);
+        self.credentials_given(records);
     }
 
     /// The store has carried out an append.
@@ -202,7 +208,7 @@ impl Oracle {
                     self.jobs[job].stopping_append = append;
                 }
             }
-            _ => {}
+            Record::Credential(record) => self.credential_stored(append, record),
         }
     }
 
@@ -267,9 +273,11 @@ impl Oracle {
     pub(super) fn is_negotiated(&self, session: usize, kind: Kind) -> bool {
         const PROGRESS: u16 = 1 << 8;
         const RESULT_CHUNK: u16 = 1 << 9;
+        const PROVISIONED_CREDENTIALS: u16 = 1 << 7;
         match kind {
             Kind::Progress => self.sessions[session].features & PROGRESS != 0,
             Kind::Chunk => self.sessions[session].features & RESULT_CHUNK != 0,
+            Kind::Rotated => self.sessions[session].features & PROVISIONED_CREDENTIALS != 0,
             Kind::End | Kind::Other => true,
         }
     }

@@ -133,7 +133,7 @@ impl Oracle {
         );
         let digest = hash(payload.as_bytes());
         // What is not negotiated is not shown; sessions with other features may see less.
-        if self.sessions[session].features == self.config.features {
+        if self.sessions[session].features | 1 << 7 == self.config.features | 1 << 7 {
             match self.jobs[job].accepted_digest {
                 0 => self.jobs[job].accepted_digest = digest,
                 before if before != digest => {

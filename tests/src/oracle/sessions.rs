@@ -83,7 +83,7 @@ impl Oracle {
         let is_tainted = self.is_meddled;
         let hello = self.connections[link].hello.clone().unwrap_or_default();
         if !is_tainted {
-            self.judge_welcome(session, &hello, announced);
+            self.judge_welcome(link, session, &hello, announced);
         }
         let state = &mut self.sessions[session];
         let base = match (hello.token, hello.last) {
@@ -121,7 +121,9 @@ impl Oracle {
         }
     }
 
-    fn judge_welcome(&mut self, session: usize, hello: &super::Hello, announced: u16) {
+    fn judge_welcome(&mut self, link: usize, session: usize, hello: &super::Hello, announced: u16) {
+        // Where others can read, nobody is offered credentials.
+        let shown = if self.connections[link].is_private { u16::MAX } else { !(1 << 7) };
         let state = &self.sessions[session];
         if state.principal != hello.principal {
             let property = if hello.token.is_some() { "SES-3" } else { "SES-6" };
@@ -132,7 +134,7 @@ impl Oracle {
         let Some(token) = hello.token else {
             if state.welcomed || state.key == hello.session {
                 self.fail("SES-8", format_args!("a fresh hello opens a session that was there"));
-            } else if announced != hello.features & self.config.features {
+            } else if announced != hello.features & self.config.features & shown {
                 self.fail("SES-7", format_args!("features {announced:b} for {:b}", hello.features));
             }
             return;
@@ -149,7 +151,7 @@ impl Oracle {
                 "SES-3",
                 format_args!("a token continues another session than the one it was shown for"),
             );
-        } else if hello.features & state.features != state.features || announced != state.features {
+        } else if hello.features & state.features != state.features || announced != state.features & shown {
             self.fail("SES-3", format_args!("a session goes on with other features"));
         } else if last > max {
             self.fail("SEQ-9", format_args!("a resume behind number {last} of {max} is accepted"));

@@ -39,6 +39,9 @@ pub(super) struct Working {
     /// Marks what it emits, so that order and completeness can be judged: 1, 2, 3, ….
     marker: u64,
     due: Option<u64>,
+    /// Things it says before anything else happens.
+    burst: u64,
+    has_credential: bool,
     is_held: bool,
     is_stopped: bool,
     pub(super) hangs: bool,
@@ -54,13 +57,14 @@ pub(super) struct Agents {
     /// Longest time between two steps, in µs.
     pub(super) pace: u64,
     pub(super) most_events: u64,
+    most_burst: u64,
     /// Whether they misbehave.
     pub(super) misbehave: bool,
 }
 
 impl Agents {
-    pub(super) const fn new(pace: u64, most_events: u64, misbehave: bool) -> Self {
-        Self { working: Vec::new(), pace, most_events, misbehave }
+    pub(super) const fn new(pace: u64, (most_events, most_burst): (u64, u64), misbehave: bool) -> Self {
+        Self { working: Vec::new(), pace, most_events, most_burst, misbehave }
     }
 
     pub(super) fn start(
@@ -81,6 +85,8 @@ impl Agents {
             left: choices.below(self.most_events),
             marker: 0,
             due: Some(at + choices.below(self.pace)),
+            burst: 0,
+            has_credential: !start.credentials.is_empty(),
             is_held: false,
             is_stopped: false,
             hangs,
@@ -114,7 +120,11 @@ impl Agents {
         }
     }
 
-    pub(super) fn tell(&mut self, job: JobHandle, _news: &JobNews, at: u64) {
+    pub(super) fn tell(&mut self, job: JobHandle, news: &JobNews, at: u64, oracle: &mut Oracle) {
+        if let (JobNews::CredentialRotated { credential }, Some(working)) = (news, self.find(job)) {
+            working.has_credential = true;
+            oracle.agent_holds(working.key, credential);
+        }
         if let Some(working) = self.find(job).filter(|working| working.due.is_none() && !working.hangs) {
             working.due = Some(at);
         }
@@ -159,19 +169,32 @@ impl Agents {
             !working.is_held && !working.hangs && working.due.is_some_and(|due| due <= at)
         };
         let Some(index) = self.working.iter().position(is_due) else { return false };
-        let pace = self.pace;
-        let misbehave = self.misbehave;
+        let (pace, misbehave, most_burst) = (self.pace, self.misbehave, self.most_burst);
         let working = &mut self.working[index];
         working.due = Some(at + 1 + choices.below(pace));
         let is_over = if working.is_stopped || working.left == 0 {
             working.end(runtime, now, choices, counts, oracle, misbehave)
         } else {
             working.left -= 1;
-            working.act(runtime, now, choices, counts, oracle)
+            working.act(runtime, now, choices, counts, oracle, most_burst)
         };
         if is_over {
             let job = self.working.get(index).map(|working| working.job);
             self.working.retain(|working| Some(working.job) != job);
+        }
+        true
+    }
+
+    /// Lets an agent say the next of what it says at once; `false` if none has anything left, or may not.
+    pub(super) fn go_on(&mut self, (runtime, now): (&mut RuntimeEndpoint, Now), oracle: &mut Oracle) -> bool {
+        let may = |working: &&mut Working| {
+            working.burst > 0 && !working.is_held && !working.is_stopped && !working.hangs
+        };
+        let Some(working) = self.working.iter_mut().find(may) else { return false };
+        working.burst -= 1;
+        let job = working.job;
+        if working.log(runtime, now, oracle) {
+            self.kill(job);
         }
         true
     }
@@ -211,6 +234,7 @@ impl Working {
         choices: &mut Choices<'_>,
         counts: &mut Counts,
         oracle: &mut Oracle,
+        most_burst: u64,
     ) -> bool {
         match choices.below(12) {
             1 | 2 if self.streams => self.chunk(runtime, now, true),
@@ -240,13 +264,23 @@ impl Working {
                 let text = marker.to_string();
                 self.say(runtime, now, Emission::thought(&text).expect("a thought"), oracle)
             }
+            11 if self.has_credential => match runtime.rotate_credential(now, self.job) {
+                Ok(()) => false,
+                Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => true,
+                Err(misuse) => panic!("the agent is wrong: {misuse}"),
+            },
             _ => {
-                let marker = self.mark();
-                let text = marker.to_string();
-                let log = Emission::log(LogLevel::Info, &text, None).expect("a line");
-                self.say(runtime, now, log, oracle)
+                self.burst = most_burst - 1;
+                self.log(runtime, now, oracle)
             }
         }
+    }
+
+    fn log(&mut self, runtime: &mut RuntimeEndpoint, now: Now, oracle: &mut Oracle) -> bool {
+        let marker = self.mark();
+        let text = marker.to_string();
+        let log = Emission::log(LogLevel::Info, &text, None).expect("a line");
+        self.say(runtime, now, log, oracle)
     }
 
     fn chunk(&mut self, runtime: &mut RuntimeEndpoint, now: Now, more: bool) -> bool {

@@ -19,6 +19,7 @@ enum Due {
     Runtime,
     Verdict(usize),
     Decision(usize),
+    Provisioner,
     Remembered(usize),
 }
 
@@ -48,6 +49,7 @@ impl World<'_> {
         if let Some(runtime) = &self.runtime {
             consider(self.store.next(), Due::Store);
             consider(self.agents.next(), Due::Agent);
+            consider(self.provisioner.next(), Due::Provisioner);
             consider(runtime.poll_timeout().map(|at| self.clock.when(at)), Due::RuntimeTimer);
             for (index, (at, ..)) in self.verdicts.iter().enumerate() {
                 consider(Some(*at), Due::Verdict(index));
@@ -125,6 +127,11 @@ impl World<'_> {
                     oracle.lags(store.is_blocked());
                     agents.step(self.at, (runtime, now), choices, counts, oracle);
                 }
+                while let Some(runtime) = &mut self.runtime
+                    && self.agents.go_on((runtime, now), &mut self.oracle)
+                {
+                    self.drain();
+                }
             }
             Due::RuntimeTimer => {
                 if let Some(runtime) = &mut self.runtime {
@@ -166,6 +173,7 @@ impl World<'_> {
                     let _ = runtime.handle_decision(now, id, decision);
                 }
             }
+            Due::Provisioner => self.hear_provisioner(),
             Due::Remembered(index) => {
                 let client = &mut self.clients[index];
                 client.remembered_at.pop_front();

@@ -45,6 +45,7 @@ impl World<'_> {
             34 if troubles.policy => self.flip(),
             35 | 36 if troubles.idle => self.idle(),
             37 | 38 if troubles.intruders => self.intrude(),
+            39 if troubles.provisioner => self.provisioner_fails(),
             _ => {}
         }
     }
@@ -269,6 +270,13 @@ impl World<'_> {
             2 if self.choices.one_in(2) => self.store.fails_next = true,
             _ => self.store.full_until = self.at + 10_000 + self.choices.below(1_500_000),
         }
+    }
+
+    fn provisioner_fails(&mut self) {
+        let span = self.choices.of(&[100_000, 2_000_000, 15_000_000]);
+        self.counts.note(Fault::Outage);
+        self.journal.note(self.at, || format!("the provisioner is down for {} ms", span / 1_000));
+        self.provisioner.go_down(self.at + span);
     }
 
     fn flip(&mut self) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::choices::Choices;
 use super::clock::Clock;
 use super::plan::ClientPlan;
+use super::provisioner::MODELS;
 use crate::oracle::Oracle;
 use crate::random::Random;
 
@@ -232,7 +233,7 @@ pub(super) const SPECS: u64 = 9;
 fn submission(key: &str, spec: u64) -> Submission {
     let lease = LeaseRequest::default();
     let (agent, lease) = match spec {
-        1 => ("b", lease.grant("tool.call", ["search.*"]).budget("USD:1.00")),
+        1 => ("b", lease.grant("tool.call", ["search.*"]).grant("model.use", [MODELS]).budget("USD:1.00")),
         2 => (
             "c",
             lease
@@ -246,7 +247,11 @@ fn submission(key: &str, spec: u64) -> Submission {
         5 => ("nobody", lease),
         6 => (
             "b",
-            lease.grant("agent.delegate", ["a", "b"]).grant("tool.call", ["search.*"]).budget("USD:0.30"),
+            lease
+                .grant("agent.delegate", ["a", "b"])
+                .grant("tool.call", ["search.*"])
+                .grant("model.use", [MODELS])
+                .budget("USD:0.30"),
         ),
         7 => ("c", lease.grant("tool.call", ["search.web"]).expires_in(Duration::from_secs(315_360_000))),
         _ => ("a", lease),

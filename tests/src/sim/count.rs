@@ -82,6 +82,34 @@ faults! {
     Denied = "denied leases";
     /// Who sees what changes.
     PolicyFlip = "policy flips";
+    /// The provisioner is down for a while.
+    Outage = "outages of the provisioner";
+    /// Something is asked of a provisioner that is down.
+    ProvisionerDown = "questions to one that is down";
+    /// A credential is issued too late.
+    LateIssue = "credentials issued too late";
+    /// A credential is not issued.
+    IssueFails = "credentials not issued";
+    /// A credential is issued and said not to be.
+    IssueHalf = "credentials issued in spite of a no";
+    /// Nobody says whether a credential was issued.
+    IssueSilent = "issues without an answer";
+    /// A credential is issued that must not be used.
+    WrongCredential = "wrong credentials";
+    /// A credential was issued for a process that died before it heard of it.
+    IssueUnheard = "credentials issued for the dead";
+    /// A revocation is answered too late.
+    LateRevocation = "late revocations";
+    /// A revocation fails.
+    RevocationFails = "failed revocations";
+    /// A credential is revoked and said not to be.
+    RevocationHalf = "revocations in spite of a no";
+    /// Nobody says whether a credential was revoked.
+    RevocationSilent = "revocations without an answer";
+    /// A process dies while a credential is being revoked.
+    RevocationUnheard = "revocations cut off by a crash";
+    /// A credential can never be revoked.
+    GivenUp = "credentials given up";
     /// An operation that the lease does not permit is tried.
     Forbidden = "operations tried in vain";
     /// Somebody connects who plays by no rules.
@@ -114,6 +142,12 @@ pub struct Counts {
     pub resumed: u64,
     /// Jobs that were accepted.
     pub jobs: u64,
+    /// Credentials that were issued, and used.
+    pub credentials: u64,
+    /// Of these, those that replaced another one.
+    pub rotations: u64,
+    /// Frames with the value of a credential.
+    pub values: u64,
     /// Steps of a world.
     pub steps: u64,
 }
@@ -121,7 +155,18 @@ pub struct Counts {
 impl Default for Counts {
     fn default() -> Self {
         let faults = [0; Fault::ALL.len()];
-        Self { faults, events: 0, frames: 0, opened: 0, resumed: 0, jobs: 0, steps: 0 }
+        Self {
+            faults,
+            events: 0,
+            frames: 0,
+            opened: 0,
+            resumed: 0,
+            jobs: 0,
+            credentials: 0,
+            rotations: 0,
+            values: 0,
+            steps: 0,
+        }
     }
 }
 
@@ -164,6 +209,9 @@ impl Counts {
         self.opened += other.opened;
         self.resumed += other.resumed;
         self.jobs += other.jobs;
+        self.credentials += other.credentials;
+        self.rotations += other.rotations;
+        self.values += other.values;
         self.steps += other.steps;
     }
 }

@@ -32,7 +32,7 @@ impl World<'_> {
                 r#"{{"arcp":"1.1","id":"x{id}","type":"session.hello","session_id":"{session}","payload":{{"auth":{{"scheme":"bearer","token":"{bearer}"}},"capabilities":{{"encodings":["json"],"features":["subscribe","list_jobs","x-vendor.arcp-rs.1"]}}}}}}"#
             )
         };
-        let all = r#""heartbeat","ack","list_jobs","subscribe","lease_expires_at","cost.budget","model.use","progress","result_chunk","agent_versions","x-vendor.arcp-rs.1""#;
+        let all = r#""heartbeat","ack","list_jobs","subscribe","lease_expires_at","cost.budget","model.use","provisioned_credentials","progress","result_chunk","agent_versions","x-vendor.arcp-rs.1""#;
         let job = self.any_job().map_or_else(|| "job_none".to_owned(), |job| job.as_str().to_owned());
         let request = |number: u64, what: &str, payload: &str| {
             format!(r#"{{"arcp":"1.1","id":"x{id}-{number}","type":"{what}","payload":{payload}}}"#)

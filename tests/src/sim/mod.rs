@@ -18,6 +18,7 @@ mod journal;
 mod link;
 mod obey;
 mod plan;
+mod provisioner;
 mod run;
 mod settle;
 mod store;
@@ -39,6 +40,7 @@ use clock::Clock;
 use journal::Journal;
 use link::Link;
 use plan::{Plan, Troubles};
+use provisioner::Provisioner;
 use store::Store;
 
 pub use choices::expand;
@@ -83,6 +85,7 @@ struct World<'a> {
     restart_at: Option<u64>,
     store: Store,
     agents: Agents,
+    provisioner: Provisioner,
     sights: Arc<AtomicU32>,
     /// Answers of those who decide outside, and when they come.
     verdicts: Vec<(u64, AuthId, Verdict)>,
@@ -93,6 +96,8 @@ struct World<'a> {
     live: Vec<usize>,
     latency: u64,
     room: usize,
+    /// What is written at once arrives at once.
+    is_bursty: bool,
     most_jobs: usize,
     submitted: usize,
     is_calm: bool,
@@ -113,13 +118,15 @@ impl<'a> World<'a> {
             most_events,
             store_delay,
             most_jobs,
+            burst,
         } = Plan::draw(&mut choices);
         let sights = Arc::new(AtomicU32::new(0));
         config.visibility = Visibility::new(Flipping(Arc::clone(&sights)));
         let now = clock.now(0);
         let oracle = Oracle::new(&config, &clients.iter().map(|client| client.principal).collect::<Vec<_>>());
         let runtime = RuntimeEndpoint::new(config.clone(), Box::new(Random::new(seed ^ 0x5eed)), now);
-        let agents = Agents::new(pace, most_events, troubles.agents);
+        let agents = Agents::new(pace, (most_events, burst), troubles.agents);
+        let provisioner = Provisioner::new(troubles.provisioner);
         let clients: Vec<Client> =
             clients.into_iter().enumerate().map(|(index, plan)| Client::new(index, plan)).collect();
         Self {
@@ -137,6 +144,7 @@ impl<'a> World<'a> {
             restart_at: None,
             store: Store::with_delay(store_delay),
             agents,
+            provisioner,
             sights,
             verdicts: Vec::new(),
             decisions: Vec::new(),
@@ -145,6 +153,7 @@ impl<'a> World<'a> {
             live: Vec::new(),
             latency,
             room,
+            is_bursty: burst > 1,
             most_jobs,
             submitted: 0,
             is_calm: false,
@@ -159,7 +168,9 @@ impl<'a> World<'a> {
         }
         self.journal.note(self.at, || "the runtime's process dies".to_owned());
         self.counts.note(Fault::RuntimeCrash);
-        self.store.crash(kept, &mut self.counts, &mut self.oracle);
+        let Self { at, store, provisioner, choices, counts, oracle, .. } = self;
+        store.crash(kept, counts, oracle);
+        provisioner.crash(*at, choices, counts, oracle);
         self.agents.crash();
         self.verdicts.clear();
         self.decisions.clear();

@@ -10,6 +10,7 @@ use super::World;
 use super::count::Fault;
 use super::link::What;
 use super::plan::BEARER;
+use super::provisioner::Answer;
 use super::transport::format_client;
 
 impl World<'_> {
@@ -80,10 +81,17 @@ impl World<'_> {
                 self.oracle.started(&start);
                 self.agents.start(self.at, &start, &mut self.choices, &mut self.counts);
             }
-            Output::IssueCredential { .. } | Output::RevokeCredential { .. } => {
-                unreachable!("this runtime has no provisioner")
+            Output::IssueCredential { id, request } => {
+                self.journal.note(self.at, || format!("the runtime asks for {}", request.credential));
+                self.oracle.issue_asked(&request);
+                self.provisioner.issue(self.at, (id, request), &mut self.choices, &mut self.counts);
             }
-            Output::TellJob { job, news } => self.agents.tell(job, &news, self.at),
+            Output::RevokeCredential { id, revocation } => {
+                self.journal.note(self.at, || format!("the runtime revokes {}", revocation.credential));
+                self.oracle.revocation_asked(&revocation);
+                self.provisioner.revoke(self.at, (id, &revocation), &mut self.choices, &mut self.counts);
+            }
+            Output::TellJob { job, news } => self.agents.tell(job, &news, self.at, &mut self.oracle),
             Output::CancelJob { job, .. } => {
                 self.agents.stop(self.at, job, &mut self.choices, &mut self.counts);
             }
@@ -92,6 +100,27 @@ impl World<'_> {
             Output::ReleaseJob(job) => self.agents.hold(job, false),
             Output::Halt => self.halted = true,
             Output::Event(event) => self.oracle.event(&event),
+        }
+    }
+
+    /// Something happens at the upstream, or it answers.
+    pub(super) fn hear_provisioner(&mut self) {
+        let now = self.clock.now(self.at);
+        let Self { provisioner, counts, oracle, .. } = self;
+        let Some(answer) = provisioner.step(self.at, counts, oracle) else { return };
+        let Some(runtime) = &mut self.runtime else { return };
+        match answer {
+            Answer::Issued(id, key, issued) => {
+                self.journal.note(self.at, || format!("for {key} the provisioner says {issued:?}"));
+                oracle.issue_answered(key, &issued);
+                // What is wrong with a credential is said, and it is not used.
+                let _ = runtime.handle_credentials(now, id, issued);
+            }
+            Answer::Revoked(id, key, revoked) => {
+                self.journal.note(self.at, || format!("of {key} the provisioner says {revoked:?}"));
+                oracle.revocation_answered(key, revoked);
+                runtime.handle_revoked(now, id, revoked);
+            }
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) struct Troubles {
     pub(super) policy: bool,
     pub(super) idle: bool,
     pub(super) intruders: bool,
+    pub(super) provisioner: bool,
     /// Frames are changed inside connections; then nothing is promised but safety.
     pub(super) adversary: bool,
 }
@@ -61,12 +62,14 @@ pub(super) struct Plan {
     pub(super) store_delay: u64,
     /// Jobs a run has at most.
     pub(super) most_jobs: usize,
+    /// Events that an agent says at once, at most.
+    pub(super) burst: u64,
 }
 
 impl Plan {
     pub(super) fn draw(choices: &mut Choices<'_>) -> Self {
         let mut on = |one_in: u64| choices.below(one_in) == 1;
-        let troubles = Troubles {
+        let mut troubles = Troubles {
             cuts: !on(5),
             stalls: on(3),
             clocks: on(3),
@@ -79,23 +82,35 @@ impl Plan {
             policy: on(4),
             idle: on(3),
             intruders: on(3),
+            provisioner: false,
             adversary: on(8),
         };
-        let config = config(choices, &troubles);
+        let mut config = config(choices, &troubles);
         let clock = clock(choices, troubles.clocks);
         let count = 1 + choices.index(3);
         let clients = (0..count).map(|index| client(choices, index, troubles.clocks)).collect();
+        let latency = choices.of(&[2_000, 200, 40_000]);
+        let room = choices.of(&[32, 4, 64]);
+        let pace = choices.of(&[3_000, 200, 50_000]);
+        let most_events = choices.of(&[16, 6, 40]);
+        let store_delay = if troubles.store_delays { choices.of(&[5_000, 500, 60_000]) } else { 0 };
+        let most_jobs = 4 + choices.index(8);
+        let burst = choices.of(&[1, 1, 8, 32]);
+        config.provisions = choices.one_in(2);
+        config.durable = config.provisions;
+        troubles.provisioner = choices.one_in(2) && config.provisions;
         Self {
+            troubles,
             config,
             clock,
             clients,
-            latency: choices.of(&[2_000, 200, 40_000]),
-            room: choices.of(&[32, 4, 64]),
-            pace: choices.of(&[3_000, 200, 50_000]),
-            most_events: choices.of(&[16, 6, 40]),
-            store_delay: if troubles.store_delays { choices.of(&[5_000, 500, 60_000]) } else { 0 },
-            most_jobs: 4 + choices.index(8),
-            troubles,
+            latency,
+            room,
+            pace,
+            most_events,
+            store_delay,
+            most_jobs,
+            burst,
         }
     }
 }
@@ -116,6 +131,8 @@ fn config(choices: &mut Choices<'_>, troubles: &Troubles) -> RuntimeConfig {
     limits.window_events = choices.of(&[4_096, 16, 64]);
     // Both are counted in pages and blocks of 256, which no limit may be smaller than.
     limits.replay_events = choices.of(&[65_536, 700]);
+    // What may wait to be sent is far less than what is kept, or nobody who takes long could ever catch up.
+    limits.window_events = limits.window_events.min(usize::try_from(limits.replay_events / 4).unwrap_or(0));
     limits.lag = choices.of(&[1_000, 6, 20]);
     limits.log_events = choices.of(&[65_536, 300]);
     limits.running_jobs = choices.of(&[50, 1, 2]);
@@ -140,7 +157,7 @@ fn client(choices: &mut Choices<'_>, index: usize, wrong_clock: bool) -> ClientP
     let mut config = ClientConfig::new(format!("{}{BEARER}", PRINCIPALS[principal]));
     config.features = match choices.below(6) {
         1 => Features::SUPPORTED.without(Feature::Progress),
-        2 => Features::SUPPORTED.without(Feature::ResultChunk),
+        2 => Features::SUPPORTED.without(Feature::ResultChunk).without(Feature::ProvisionedCredentials),
         3 => Features::SUPPORTED.without(Feature::Ack).without(Feature::Heartbeat),
         4 => Features::NONE.with(Feature::Core).with(Feature::Subscribe).with(Feature::ListJobs),
         _ => Features::SUPPORTED,

@@ -22,6 +22,9 @@ impl World<'_> {
                 if self.troubles.adversary {
                     break;
                 }
+                if let Some((property, left)) = self.oracle.live_credential() {
+                    self.oracle.fail(property, format_args!("it does not come to that: {left}"));
+                }
                 let why = self.unfinished();
                 self.oracle.fail("LIVE", format_args!("the world does not come to rest: {why}"));
                 return;
@@ -42,6 +45,7 @@ impl World<'_> {
         self.is_calm = true;
         self.store.heal();
         self.agents.heal(self.at);
+        self.provisioner.heal(self.at);
         self.journal.note(self.at, || "from here on nothing goes wrong".to_owned());
         for index in self.live.clone() {
             let link = &mut self.links[index];
@@ -89,6 +93,8 @@ impl World<'_> {
             && self.store.next().is_none()
             && self.verdicts.is_empty()
             && self.decisions.is_empty()
+            && self.provisioner.next().is_none()
+            && self.oracle.live_credential().is_none()
             && self.clients.iter().all(|client| {
                 client.restart_at.is_none()
                     && client.endpoint.as_ref().is_some_and(|endpoint| {

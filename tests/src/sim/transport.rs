@@ -1,6 +1,7 @@
 //! Frames on their ways: what is written to links, what arrives, and who finds out that a link is gone.
 
 use arcp_proto::runtime::ConnectionId;
+use arcp_proto::wire::peer::TransportKind;
 use bytes::Bytes;
 
 use super::World;
@@ -23,6 +24,7 @@ impl World<'_> {
 
     /// Pulls frames while the link has room, or all.
     pub(super) fn pull(&mut self, index: usize, all: bool) {
+        let mut together = None;
         loop {
             let link = &mut self.links[index];
             let Some(connection) = link.connection else { return };
@@ -42,7 +44,11 @@ impl World<'_> {
             } else {
                 self.journal.frame(self.at, index, "X", "←R", &bytes);
             }
-            let arrives = self.arrival(index);
+            let arrives = match together {
+                Some(arrives) => arrives,
+                None => self.arrival(index),
+            };
+            together = self.is_bursty.then_some(arrives);
             let link = &mut self.links[index];
             if link.down.push(arrives, What::Frame { bytes, note }) && link.client_end {
                 self.meddle(index, false);
@@ -83,15 +89,16 @@ impl World<'_> {
     }
 
     /// Opens a link to the runtime, unless it is dead.
-    pub(super) fn open(
-        &mut self,
-        client: Option<usize>,
-        kind: arcp_proto::wire::peer::TransportKind,
-    ) -> Option<usize> {
+    pub(super) fn open(&mut self, client: Option<usize>, kind: TransportKind) -> Option<usize> {
         let now = self.clock.now(self.at);
         let runtime = self.runtime.as_mut()?;
-        self.oracle.opened(self.links.len(), client, now);
         let connection = runtime.handle_open(now, kind);
+        let is_secured = self.config.provisions && kind == TransportKind::WebSocket && self.choices.one_in(2);
+        if is_secured {
+            runtime.handle_secured(now, connection);
+        }
+        let is_private = is_secured || kind != TransportKind::WebSocket;
+        self.oracle.opened(self.links.len(), client, is_private, now);
         self.links.push(Link::new(client, kind, connection, self.latency, self.room));
         self.live.push(self.links.len() - 1);
         Some(self.links.len() - 1)
