@@ -2,7 +2,8 @@
 //!
 //! The protocol itself is a state machine without IO, `arcp-proto`. This crate puts an async face on it and stops there: it
 //! opens no sockets, reads no clock but the [`Timer`] it is given, and **never spawns**. What has to run comes out as futures.
-//! `arcp-tokio` and `arcp-async-std` run them for you; a program written against this crate runs unchanged on both.
+//! `arcp-tokio` and `arcp-async-std` run them for you; a program written against this crate runs unchanged on both. (The store of
+//! the feature `sqlite` has threads of its own, which no executor knows of.)
 //!
 //! ```text
 //!            application                                      agents (Tasks)
@@ -167,6 +168,8 @@ pub mod jwt;
 pub mod lines;
 #[cfg(feature = "websocket")]
 pub mod listen;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 #[cfg(all(unix, feature = "stdio"))]
 pub mod stdio;
 #[cfg(feature = "websocket")]

@@ -125,6 +125,33 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Sessions,
+        Self::Jobs,
+        Self::Subscriptions,
+        Self::Subscribers,
+        Self::Buffered,
+        Self::IdempotencyKeys,
+        Self::Hellos,
+        Self::Connections,
+        Self::Frame,
+        Self::Unsent,
+        Self::History,
+        Self::EventSeq,
+        Self::Chunk,
+        Self::ResultBytes,
+        Self::Depth,
+        Self::Children,
+        Self::Storage,
+    ];
+
+    /// The limit with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|limit| limit.as_str() == name)
+    }
+
     /// The string on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -173,13 +200,13 @@ pub enum Details {
     /// `limit`: which limit was hit.
     Limit(Limit),
     /// `reason`.
-    Reason(&'static str),
+    Reason(Cow<'static, str>),
     /// `feature`: what was used without being negotiated.
-    Feature(&'static str),
+    Feature(Cow<'static, str>),
     /// `type`: the message type that is unknown.
     Type(String),
     /// `dialect`: the other dialect the peer speaks.
-    Dialect(&'static str),
+    Dialect(Cow<'static, str>),
     /// `existing_job_id`.
     ExistingJob(String),
     /// `agent_code`: the agent's own, finer code (D-87).
@@ -189,6 +216,36 @@ pub enum Details {
 }
 
 impl Details {
+    /// The one member they have and its text, if that is what they are; a store keeps them so.
+    #[must_use]
+    pub fn member(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::None | Self::Raw(_) => None,
+            Self::Limit(limit) => Some(("limit", limit.as_str())),
+            Self::Reason(reason) => Some(("reason", reason)),
+            Self::Feature(feature) => Some(("feature", feature)),
+            Self::Type(message_type) => Some(("type", message_type)),
+            Self::Dialect(dialect) => Some(("dialect", dialect)),
+            Self::ExistingJob(job) => Some(("existing_job_id", job)),
+            Self::AgentCode(code) => Some(("agent_code", code)),
+        }
+    }
+
+    /// The details that [`member`](Self::member) gave; `None` for a name or a limit that this version does not know.
+    #[must_use]
+    pub fn from_member(name: &str, text: &str) -> Option<Self> {
+        Some(match name {
+            "limit" => Self::Limit(Limit::parse(text)?),
+            "reason" => Self::Reason(Cow::Owned(text.into())),
+            "feature" => Self::Feature(Cow::Owned(text.into())),
+            "type" => Self::Type(text.into()),
+            "dialect" => Self::Dialect(Cow::Owned(text.into())),
+            "existing_job_id" => Self::ExistingJob(text.into()),
+            "agent_code" => Self::AgentCode(text.into()),
+            _ => return None,
+        })
+    }
+
     /// Bytes of peer- or agent-given text in it.
     pub(crate) fn weight(&self) -> usize {
         match self {
@@ -325,6 +382,28 @@ mod tests {
             (Storage, "storage"),
         ] {
             assert_eq!(limit.as_str(), name);
+            assert_eq!(Limit::parse(name), Some(limit));
         }
+        assert_eq!(Limit::ALL.len(), 17);
+        assert_eq!(Limit::parse("patience"), None);
+    }
+
+    #[test]
+    fn details_with_one_member_come_back_from_it() {
+        for details in [
+            Details::Limit(Limit::ResultBytes),
+            Details::Reason("runtime_restarted".into()),
+            Details::Feature("ack".into()),
+            Details::Type("job.dance".into()),
+            Details::Dialect("rfc-0001".into()),
+            Details::ExistingJob("job_1".into()),
+            Details::AgentCode("EMPTY".into()),
+        ] {
+            let (name, text) = details.member().unwrap();
+            assert_eq!(Details::from_member(name, text), Some(details));
+        }
+        assert_eq!(Details::None.member(), None);
+        assert_eq!(Details::Raw(RawJson::empty_object()).member(), None);
+        assert_eq!(Details::from_member("colour", "blue"), None);
     }
 }

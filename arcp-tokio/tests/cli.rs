@@ -4,6 +4,9 @@
 
 #[path = "cli/asking.rs"]
 mod asking;
+#[cfg(unix)]
+#[path = "cli/durable.rs"]
+mod durable;
 #[path = "cli/listing.rs"]
 mod listing;
 #[path = "cli/permitted.rs"]

@@ -149,7 +149,7 @@ fn negotiated(features: Option<Features>, feature: Feature) -> Result<(), WireEr
     }
     let name = feature.as_str();
     Err(WireError::invalid(format!("the lease needs the feature `{name}`, which is not negotiated"))
-        .with(Details::Feature(name)))
+        .with(Details::Feature(name.into())))
 }
 
 /// The strings of a namespace, not null and at most `most`.

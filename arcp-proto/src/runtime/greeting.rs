@@ -60,7 +60,7 @@ impl RuntimeEndpoint {
         if !matches!(message_type, "session.hello" | "session.resume") {
             let mut error = WireError::invalid("expected session.hello");
             if message_type == "session.open" {
-                error = error.with(Details::Dialect("rfc-0001"));
+                error = error.with(Details::Dialect("rfc-0001".into()));
             }
             return self.fail(connection, &error, CloseCode::Policy);
         }

@@ -363,6 +363,6 @@ fn is_sound(row: &Row) -> bool {
 
 fn interrupted() -> Terminal {
     let error = WireError::new(ErrorCode::InternalError, "the runtime restarted")
-        .with(Details::Reason("runtime_restarted"));
+        .with(Details::Reason("runtime_restarted".into()));
     Terminal { outcome: Outcome::Failed(error), summary: None }
 }

@@ -62,7 +62,7 @@ impl RuntimeEndpoint {
     /// Refuses what needs a feature that the session has not negotiated.
     pub(super) fn refuse_feature(&mut self, request: &Request, of: Rejected, feature: Feature) {
         let error = WireError::invalid(alloc::format!("{} was not negotiated", feature.as_str()))
-            .with(crate::error::Details::Feature(feature.as_str()));
+            .with(crate::error::Details::Feature(feature.as_str().into()));
         self.refuse(request, of, error);
     }
 

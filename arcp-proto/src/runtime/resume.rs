@@ -48,7 +48,7 @@ impl RuntimeEndpoint {
         // One answer for an unknown token, another session and another principal: it must not tell them apart (D-7).
         let refused = || {
             WireError::new(ErrorCode::Unauthenticated, "the session cannot be resumed")
-                .with(Details::Reason("resume"))
+                .with(Details::Reason("resume".into()))
         };
         let hash = request.token.hash();
         let handle = *self.tokens.get(&hash).ok_or_else(refused)?;
@@ -89,7 +89,7 @@ impl RuntimeEndpoint {
     ) {
         if let Some(older) = self.sessions.get(handle).and_then(|session| session.attached) {
             let error = WireError::new(ErrorCode::Unauthenticated, "another connection resumed this session")
-                .with(Details::Reason("taken_over"));
+                .with(Details::Reason("taken_over".into()));
             if let Some(state) = self.connections.get_mut(older) {
                 // Whatever waits for the old connection belongs to the new one or to nobody.
                 state.control.clear();

@@ -197,7 +197,9 @@ impl SessionRow {
         }
     }
 
-    fn number(&mut self, first: u64, last: u64, cost: Cost) {
+    /// Takes in that the numbers `first` to `last` were given, to what costs so much together: what
+    /// [`apply`](Self::apply) does for each delivery, for whoever knows which sessions a record delivers to.
+    pub fn number(&mut self, first: u64, last: u64, cost: Cost) {
         if !self.is_dead() {
             debug_assert_eq!(first, self.numbers.last() + 1, "a session's numbers have no gaps");
             self.numbers.extend(last, cost);

@@ -27,6 +27,14 @@ use crate::wire::peer::{PeerProfile, TransportKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub(crate) u64);
 
+impl StoreId {
+    /// A name for a command of one's own, for whoever uses a store without an endpoint.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// What the store is to do.
 ///
 /// # Contract
@@ -77,18 +85,26 @@ pub struct PageLimit {
 
 impl PageLimit {
     /// The page at the beginning of `items`.
-    pub fn page<T>(self, items: impl Iterator<Item = T>, event: impl Fn(&T) -> &LoggedEvent) -> Vec<T> {
-        let mut left = self.bytes;
+    pub fn page<T>(mut self, items: impl Iterator<Item = T>, event: impl Fn(&T) -> &LoggedEvent) -> Vec<T> {
         let mut page = Vec::new();
-        for item in items.take(self.events) {
-            let cost = event(&item).cost().total();
+        if self.events == 0 {
+            return page;
+        }
+        for item in items {
+            let has_room = self.take(event(&item));
             page.push(item);
-            match left.checked_sub(cost).filter(|left| *left > 0) {
-                Some(rest) => left = rest,
-                None => break,
+            if !has_room {
+                break;
             }
         }
         page
+    }
+
+    /// Counts an event in. Says whether there is room for another.
+    pub fn take(&mut self, event: &LoggedEvent) -> bool {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(event.cost().total());
+        self.events > 0 && self.bytes > 0
     }
 }
 

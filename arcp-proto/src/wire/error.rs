@@ -106,23 +106,14 @@ pub(super) fn put_error(out: &mut impl Sink, error: &WireError) {
 
 /// `,"details":{…}`, or nothing where there are none.
 pub(super) fn put_details(out: &mut impl Sink, details: &Details) {
-    let (name, text) = match details {
-        Details::None => return,
-        Details::Raw(raw) => {
-            if !matches!(raw.as_str(), "{}" | "null") {
-                out.raw(",\"details\":");
-                out.json(raw);
-            }
-            return;
+    if let Details::Raw(raw) = details {
+        if !matches!(raw.as_str(), "{}" | "null") {
+            out.raw(",\"details\":");
+            out.json(raw);
         }
-        Details::Limit(limit) => ("limit", limit.as_str()),
-        Details::Reason(reason) => ("reason", *reason),
-        Details::Feature(feature) => ("feature", *feature),
-        Details::Type(message_type) => ("type", message_type.as_str()),
-        Details::Dialect(dialect) => ("dialect", *dialect),
-        Details::ExistingJob(job) => ("existing_job_id", job.as_str()),
-        Details::AgentCode(code) => ("agent_code", code.as_str()),
-    };
+        return;
+    }
+    let Some((name, text)) = details.member() else { return };
     out.raw(",\"details\":{\"");
     out.raw(name);
     out.raw("\":\"");
@@ -171,10 +162,10 @@ mod tests {
     fn every_kind_of_details_has_its_member() {
         for (details, text) in [
             (Details::None, ""),
-            (Details::Reason("resume"), r#"{"reason":"resume"}"#),
-            (Details::Feature("ack"), r#"{"feature":"ack"}"#),
+            (Details::Reason("resume".into()), r#"{"reason":"resume"}"#),
+            (Details::Feature("ack".into()), r#"{"feature":"ack"}"#),
             (Details::Type("a\nb".to_string()), r#"{"type":"a\nb"}"#),
-            (Details::Dialect("rfc-0001"), r#"{"dialect":"rfc-0001"}"#),
+            (Details::Dialect("rfc-0001".into()), r#"{"dialect":"rfc-0001"}"#),
             (Details::ExistingJob("job_1".to_string()), r#"{"existing_job_id":"job_1"}"#),
             (Details::AgentCode("EMPTY".to_string()), r#"{"agent_code":"EMPTY"}"#),
             (Details::Raw(RawJson::empty_object()), ""),

@@ -134,6 +134,12 @@ impl Running {
         }
     }
 
+    /// What was read of standard output so far.
+    #[cfg(unix)]
+    pub(crate) fn seen(&self) -> &str {
+        &self.seen
+    }
+
     /// Sends a signal by its name.
     #[cfg(unix)]
     pub(crate) async fn signal(&self, name: &str) {

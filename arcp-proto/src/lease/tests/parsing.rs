@@ -90,7 +90,7 @@ fn restrictions_that_are_not_negotiated_are_refused() {
         let error =
             Lease::parse(Some(&raw(request)), Some(&raw(constraints)), features, NOW.unix).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidRequest);
-        assert_eq!(error.details, Details::Feature(feature.as_str()));
+        assert_eq!(error.details, Details::Feature(feature.as_str().into()));
         assert!(parse(request, constraints).is_ok());
     }
     let plain = raw(r#"{"fs.read":["/a"],"x-vendor.a.b":["c"]}"#);

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use arcp_driver::url::Endpoint;
 use arcp_driver::{JobId, TraceId, UnixTime};
+use arcp_proto::id::SessionKey;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
 use crate::text::shortened;
-use crate::{agents, cancel, demo, ls, offer, parse, serve, submit, tail};
+use crate::{agents, cancel, db, demo, ls, offer, parse, replay, serve, submit, tail};
 
 /// ARCP, the Agent Runtime Control Protocol: jobs for agents, with event streams that survive a lost connection.
 ///
@@ -56,6 +57,74 @@ pub(crate) enum Command {
     /// The session that submitted the job must be over: while it lives, only it may cancel. Ends with exit code 0 once the
     /// runtime has agreed, or if the job had ended before; the job itself may take a while to stop.
     Cancel(Cancel),
+    /// Look after the file in which a runtime keeps its state: count, check, compact, rescue.
+    #[command(subcommand)]
+    Db(Db),
+    /// List the jobs in a runtime's file, without a runtime, oldest first.
+    Jobs(Jobs),
+    /// Show what a session can be given again from a runtime's file, without a runtime.
+    ///
+    /// For programs, with --json, these are the frames as the runtime sends them, byte for byte.
+    Replay(Replay),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Db {
+    /// Count what is in the file and how much room it takes. A runtime may work on it meanwhile.
+    Stats(DbFile),
+    /// Read everything in the file and list what is damaged. A runtime may work on it meanwhile. Exit code 5 if anything is.
+    Check(DbFile),
+    /// Write the file anew without the room that lies free in it. No runtime may work on it meanwhile.
+    Compact(DbFile),
+    /// Copy what is whole from a damaged file to a new one, and say what is left behind.
+    Rescue {
+        #[command(flatten)]
+        from: DbFile,
+        /// Where to write; must not exist.
+        #[arg(value_name = "NEW")]
+        into: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct DbFile {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write one JSON object per line, and nothing else, to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Jobs {
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: PathBuf,
+
+    /// Write one JSON object per line, and nothing else, to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: PathBuf,
+
+    /// The session's id.
+    #[arg(long, value_name = "SESSION", value_parser = parse::session)]
+    pub(crate) session: SessionKey,
+
+    /// Begin behind this number.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) after_seq: u64,
+
+    /// Write one frame per line, and nothing else, to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
@@ -99,6 +168,16 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PRINCIPAL")]
     pub(crate) observer: Vec<String>,
 
+    /// Keep sessions, jobs and events in this file, which is made if it is not there, so that they outlive this process:
+    /// clients that were connected when it ended go on with the next one. Exit code 5 if the file cannot be used or written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: Option<PathBuf>,
+
+    /// What has to survive: `power`, a loss of power, for which the disk is waited for; or `process`, the end of this process
+    /// however it comes, which is faster.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, requires = "db")]
+    pub(crate) db_survives: Survives,
+
     /// Also answer to clients that call this machine by this name or address, besides localhost. May be given many times.
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<String>,
@@ -119,6 +198,14 @@ pub(crate) struct Serve {
     /// Say nothing but errors.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// What a store's answers outlive.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Survives {
+    #[default]
+    Power,
+    Process,
 }
 
 #[derive(Args)]
@@ -276,6 +363,9 @@ pub(crate) enum Work {
     Agents(offer::Plan),
     Tail(tail::Plan),
     Cancel(cancel::Plan),
+    Db(Db),
+    Jobs(Jobs),
+    Replay(Replay),
 }
 
 impl Command {
@@ -288,6 +378,9 @@ impl Command {
             Self::Agents(arguments) => offer::Plan::new(arguments).map(Work::Agents),
             Self::Tail(arguments) => tail::Plan::new(arguments).map(Work::Tail),
             Self::Cancel(arguments) => cancel::Plan::new(arguments).map(Work::Cancel),
+            Self::Db(command) => Ok(Work::Db(command)),
+            Self::Jobs(arguments) => Ok(Work::Jobs(arguments)),
+            Self::Replay(arguments) => Ok(Work::Replay(arguments)),
         }
     }
 }
@@ -302,6 +395,9 @@ impl Work {
             Self::Agents(plan) => plan.run().await,
             Self::Tail(plan) => plan.run().await,
             Self::Cancel(plan) => plan.run().await,
+            Self::Db(command) => db::run(command),
+            Self::Jobs(arguments) => db::jobs(&arguments),
+            Self::Replay(arguments) => replay::run(&arguments),
         }
     }
 }
@@ -343,7 +439,7 @@ fn fault(error: &clap::Error) -> String {
         (ErrorKind::InvalidSubcommand, _) => {
             let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!(
-                "there is no command `{}`; the commands are demo, serve, submit, ls, agents, tail and cancel",
+                "there is no command `{}`; the commands are demo, serve, submit, ls, agents, tail, cancel, db, jobs and replay",
                 shortened(&given, 32)
             )
         }
@@ -435,6 +531,14 @@ mod tests {
             ("arcp tail", "JOB"),
             ("arcp tail job_1 canary", "too many"),
             ("arcp cancel --reason canary", "JOB"),
+            ("arcp serve --db-survives process --token a=b", "--db"),
+            ("arcp serve --db a --db-survives canary", "--db-survives"),
+            ("arcp db", "stats"),
+            ("arcp db stats", "FILE"),
+            ("arcp db rescue canary", "NEW"),
+            ("arcp jobs", "--db"),
+            ("arcp replay --db canary", "--session"),
+            ("arcp replay --db canary --session canary", "--session"),
             ("arcp nonsense", "nonsense"),
         ] {
             let said = refusal(line);

@@ -14,6 +14,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const CANCELLED: u8 = 3;
 /// The job ran longer than it might.
 pub(crate) const TIMED_OUT: u8 = 4;
+/// The file in which a runtime keeps its state cannot be used, is damaged, or could not be written.
+pub(crate) const STORE: u8 = 5;
 
 /// Why the program ends without success.
 #[derive(Debug)]
@@ -31,6 +33,11 @@ impl Failure {
     /// Something went wrong.
     pub(crate) fn error(message: impl Display) -> Self {
         Self::with_code(ERROR, message)
+    }
+
+    /// Something is wrong with the file in which a runtime keeps its state.
+    pub(crate) fn store(message: impl Display) -> Self {
+        Self::with_code(STORE, message)
     }
 
     pub(crate) fn with_code(code: u8, message: impl Display) -> Self {

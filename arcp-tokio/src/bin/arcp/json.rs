@@ -19,7 +19,7 @@ fn say(object: &impl Serialize) -> io::Result<()> {
 }
 
 /// As [`say`], with the type first.
-fn say_as(name: &str, members: Value) -> io::Result<()> {
+pub(crate) fn say_as(name: &str, members: Value) -> io::Result<()> {
     #[derive(Serialize)]
     struct Line<'a> {
         r#type: &'a str,

@@ -68,7 +68,7 @@ async fn list(
 }
 
 /// A line for people: when, how, what, which.
-fn line(entry: &JobEntry) -> io::Result<()> {
+pub(crate) fn line(entry: &JobEntry) -> io::Result<()> {
     let created = entry.created_at.map_or_else(|| "?".into(), |time| time.to_string());
     let status = escape(entry.status.as_deref().unwrap_or("?"));
     let agent = escape(entry.agent.as_deref().unwrap_or("?"));

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arcp_driver::url::Endpoint;
 use arcp_driver::{JobId, LeaseRequest, TraceId, UnixTime};
 use arcp_proto::agent::AgentRef;
+use arcp_proto::id::SessionKey;
 use arcp_proto::lease::parse_budget;
 use arcp_proto::runtime::JobState;
 
@@ -97,6 +98,10 @@ pub(crate) fn past(text: &str) -> Result<UnixTime, String> {
 /// A job's id.
 pub(crate) fn job(text: &str) -> Result<JobId, String> {
     JobId::new(text).ok_or_else(|| "a job id has 1 to 128 bytes and no control characters".into())
+}
+
+pub(crate) fn session(text: &str) -> Result<SessionKey, String> {
+    SessionKey::parse(text).ok_or_else(|| "a session's id is `sess_` and 26 characters".into())
 }
 
 /// The address of a runtime. The fault never shows it, since people put passwords into URLs.

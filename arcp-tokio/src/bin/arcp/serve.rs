@@ -1,15 +1,17 @@
 //! `arcp serve`: a runtime with the demo agents.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use arcp_driver::jwt::Jwt;
 use arcp_driver::listen::{ListenOptions, ServeError};
+use arcp_driver::sqlite::{Durability, Health, SqliteOptions, SqliteStore};
 use arcp_driver::{JobContext, Runtime, Sight};
 use arcp_tokio::Server;
 
 use crate::agents::{self, Observer, Stage};
-use crate::args;
+use crate::args::{self, Survives};
 use crate::certificates::identity;
 use crate::failure::{Failure, warn};
 use crate::issuer;
@@ -22,6 +24,7 @@ pub(crate) struct Plan {
     grants: Vec<Grant>,
     jwt: Option<Jwt>,
     observers: Vec<String>,
+    store: Option<(PathBuf, Survives)>,
     quiet: bool,
 }
 
@@ -60,7 +63,8 @@ impl Plan {
             }
             Place::Listen { address: arguments.listen, options: Box::new(options) }
         };
-        Ok(Self { place, grants, jwt, observers: arguments.observer, quiet: arguments.quiet })
+        let store = arguments.db.map(|path| (path, arguments.db_survives));
+        Ok(Self { place, grants, jwt, observers: arguments.observer, store, quiet: arguments.quiet })
     }
 
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
@@ -79,15 +83,42 @@ impl Plan {
             builder =
                 builder.observe(move |viewer, _| if sees(viewer) { Sight::Follow } else { Sight::Nothing });
         }
+        let mut health = None;
+        if let Some((path, survives)) = self.store {
+            let store = open(&path, survives)?;
+            health = Some((store.health(), path));
+            builder = builder.store(store);
+        }
         let builder = agents::add(builder, &observer(self.quiet));
         let runtime = builder.build().map_err(Failure::usage)?;
-        match self.place {
+        let ended = match self.place {
             Place::Listen { address, options } => {
                 listen(runtime, &address, *options, self.quiet, signals).await
             }
             Place::Stdio => stdio(runtime, signals).await,
+        };
+        match health {
+            Some((health, path)) if health.has_failed() => Err(failed(&health, &path)),
+            _ => ended,
         }
     }
+}
+
+fn open(path: &Path, survives: Survives) -> Result<SqliteStore, Failure> {
+    let durability = match survives {
+        Survives::Power => Durability::Full,
+        Survives::Process => Durability::Process,
+    };
+    SqliteOptions::default().durability(durability).open(path).map_err(Failure::store)
+}
+
+fn failed(health: &Health, path: &Path) -> Failure {
+    let fault = health.fault().unwrap_or_default();
+    Failure::store(format!(
+        "the store {} failed: {fault}. Nothing that is not stored was shown to anybody; clients go on where they were \
+         once a runtime is started again on it",
+        path.display()
+    ))
 }
 
 async fn listen(
