@@ -599,3 +599,48 @@ fn an_agent_that_crashes_its_runtime_is_gone_with_it() {
     outcome.unwrap();
     assert_eq!(*reached.lock().unwrap(), 1);
 }
+
+#[test]
+fn who_stands_still_does_nothing_until_it_goes_on() {
+    let outcome = Simulation::seeded(12).runtime(agents).run(async |world| {
+        let client = world.connect(TOKEN);
+        let job = ask(&client).await?;
+        world.pause_runtime();
+        world.sleep(20 * SECOND).await;
+        world.resume_runtime();
+        assert_eq!(follow(job).await?.1, answer());
+
+        let job = ask(&client).await?;
+        world.pause_client(&client);
+        let followed = world.spawn("application", follow(job));
+        world.sleep(3_600 * SECOND).await;
+        world.resume_client(&client);
+        assert_eq!(followed.await?.1, answer());
+        Ok(())
+    });
+    let quiet = |from: &str, to: &str| {
+        let entries = outcome.trace().entries();
+        let at = |words: &str| entries.iter().position(|entry| entry.note() == Some(words)).unwrap();
+        let between = entries[at(from)..at(to)].iter().filter_map(|entry| entry.frame());
+        between.map(|frame| frame.direction()).collect::<Vec<_>>()
+    };
+    assert!(!quiet("the runtime stands still", "the runtime goes on").contains(&Direction::ToClient));
+    assert!(!quiet("client1 stands still", "client1 goes on").contains(&Direction::ToRuntime));
+    outcome.unwrap();
+}
+
+#[test]
+fn a_builder_that_opens_a_store_of_its_own_keeps_it() {
+    let store = Late::default();
+    let opened = store.clone();
+    let outcome =
+        Simulation::seeded(1).runtime(move |world| agents(world).store(opened.clone())).run(async |world| {
+            let client = world.connect(TOKEN);
+            let id = ask(&client).await?.id().clone();
+            world.restart_runtime();
+            assert_eq!(*ask(&client).await?.id(), id);
+            Ok(())
+        });
+    outcome.unwrap();
+    assert!(Arc::strong_count(&store.0) == 1, "the world has let go of everything");
+}

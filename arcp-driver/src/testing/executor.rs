@@ -15,7 +15,7 @@ use crate::queue::lock;
 pub(super) const SCENARIO: u64 = 0;
 
 /// Whose task it is: it ends with its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
     Scenario,
     Client(u32),
@@ -44,6 +44,8 @@ struct Tasks {
     all: BTreeMap<u64, Task>,
     next: u64,
     random: Random,
+    /// Those whose tasks do not run at the moment, whatever they have to do.
+    paused: BTreeSet<Owner>,
 }
 
 /// Tasks that have something to do. A set, so that the order in which they were woken does not matter.
@@ -69,7 +71,7 @@ pub(super) struct Panicked(pub(super) String, pub(super) String);
 
 impl Executor {
     pub(super) fn new(random: Random) -> Self {
-        let tasks = Tasks { all: BTreeMap::new(), next: SCENARIO, random };
+        let tasks = Tasks { all: BTreeMap::new(), next: SCENARIO, random, paused: BTreeSet::new() };
         Self { ready: Arc::new(Ready(Mutex::default())), tasks: Mutex::new(tasks) }
     }
 
@@ -102,13 +104,23 @@ impl Executor {
     /// Which task is to run next; `None` if all of them wait.
     pub(super) fn draw(&self) -> Option<u64> {
         let mut ready = lock(&self.ready.0);
-        let index = match ready.len() {
+        let mut tasks = lock(&self.tasks);
+        let Tasks { all, random, paused, .. } = &mut *tasks;
+        let runs =
+            |id: &&u64| paused.is_empty() || all.get(*id).is_none_or(|task| !paused.contains(&task.owner));
+        let index = match ready.iter().filter(runs).count() {
             0 => return None,
-            len => lock(&self.tasks).random.index(len),
+            count => random.index(count),
         };
-        let id = *ready.iter().nth(index)?;
+        let id = *ready.iter().filter(runs).nth(index)?;
         ready.remove(&id);
         Some(id)
+    }
+
+    /// Has the tasks of an owner stand still, or go on. Whether that is a change.
+    pub(super) fn pause(&self, owner: Owner, pause: bool) -> bool {
+        let paused = &mut lock(&self.tasks).paused;
+        if pause { paused.insert(owner) } else { paused.remove(&owner) }
     }
 
     /// Runs a task until it waits.

@@ -127,3 +127,114 @@ impl Drop for OpenDisk {
         state.owed += std::mem::take(&mut state.expected);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arcp_proto::config::RuntimeConfig;
+    use arcp_proto::runtime::{Recovery, Step};
+    use arcp_proto::time::{Now, UnixTime};
+
+    use super::super::random::{SeededEntropy, Stream};
+    use super::*;
+
+    /// Counts what it is given; answers the first command with no rows and all others with failure, when it is asked.
+    #[derive(Clone, Default)]
+    struct Slow(Arc<Mutex<Given>>);
+
+    #[derive(Default)]
+    struct Given {
+        count: u64,
+        answers: VecDeque<(StoreId, StoreDone)>,
+    }
+
+    impl Store for Slow {
+        fn is_durable(&self) -> bool {
+            true
+        }
+
+        fn submit(&mut self, id: StoreId, _: Command) -> Option<StoreDone> {
+            let mut given = lock(&self.0);
+            given.count += 1;
+            let done = if given.count == 1 { StoreDone::Rows(Vec::new()) } else { StoreDone::Failed };
+            given.answers.push_back((id, done));
+            None
+        }
+
+        fn poll_done(&mut self, _: &mut Context<'_>) -> Poll<(StoreId, StoreDone)> {
+            lock(&self.0).answers.pop_front().map_or(Poll::Pending, Poll::Ready)
+        }
+    }
+
+    fn disk(slow: &Slow, seed: u64, delay: Option<Range<Duration>>) -> (Disk, Arc<Time>) {
+        let time = Time::new(UnixTime::MIN);
+        (Disk::new(Box::new(slow.clone()), delay, &time, Random::new(seed, Stream::Store)), time)
+    }
+
+    /// What every runtime asks first, by the same id.
+    fn question() -> (StoreId, Command) {
+        let entropy = Box::new(SeededEntropy::new(0, Stream::Runtime(0)));
+        match Recovery::new(RuntimeConfig::default(), entropy, Now::default()).step() {
+            Step::NeedsStore { id, command } => (id, command),
+            Step::Ready(_) => panic!("nothing was read"),
+        }
+    }
+
+    fn ask(disk: &mut OpenDisk) -> Option<StoreDone> {
+        let (id, command) = question();
+        disk.submit(id, command)
+    }
+
+    fn poll(disk: &mut OpenDisk) -> Poll<StoreDone> {
+        disk.poll_done(&mut Context::from_waker(Waker::noop())).map(|(_, done)| done)
+    }
+
+    #[test]
+    fn an_answer_is_for_whoever_asked() {
+        let (disk, _) = disk(&Slow::default(), 1, None);
+        let mut first = disk.open();
+        assert!(ask(&mut first).is_none());
+        drop(first);
+        let mut second = disk.open();
+        assert!(ask(&mut second).is_none());
+        assert!(matches!(poll(&mut second), Poll::Ready(StoreDone::Failed)));
+        assert!(poll(&mut second).is_pending());
+    }
+
+    #[test]
+    fn a_crash_leaves_a_part_of_what_was_not_answered() {
+        let written = |seed| {
+            let slow = Slow::default();
+            let (disk, _) = disk(&slow, seed, Some(Duration::from_secs(1)..Duration::from_secs(2)));
+            let mut open = disk.open();
+            for _ in 0..5 {
+                assert!(ask(&mut open).is_none());
+            }
+            assert!(poll(&mut open).is_pending());
+            drop(open);
+            lock(&slow.0).count
+        };
+        assert_eq!((0..100).map(written).collect::<BTreeSet<_>>(), (0..=5).collect());
+    }
+
+    #[test]
+    fn commands_wait_for_their_time_and_keep_their_order() {
+        let slow = Slow::default();
+        let (disk, time) = disk(&slow, 3, Some(Duration::from_secs(1)..Duration::from_secs(9)));
+        let mut open = disk.open();
+        for _ in 0..5 {
+            assert!(ask(&mut open).is_none());
+        }
+        let mut counts = Vec::new();
+        while counts.last() != Some(&5) {
+            while poll(&mut open).is_ready() {}
+            counts.push(lock(&slow.0).count);
+            if let Some(next) = time.next() {
+                time.advance(next);
+            }
+        }
+        assert!(counts.is_sorted() && counts[0] == 0 && counts.len() > 2, "{counts:?}");
+        assert!(time.elapsed() >= Duration::from_secs(1) && time.elapsed() < Duration::from_secs(9));
+    }
+}

@@ -40,7 +40,7 @@ pub enum Fate {
 }
 
 /// One frame, as it was written. Its secrets are not in it: where a token or the value of a credential stood it says
-/// `[secret]`, and so does any other place that repeats one.
+/// `[secret]`, and so does any other place that repeats one of at least eight bytes.
 #[derive(Clone)]
 pub struct Frame {
     client: Arc<str>,

@@ -126,6 +126,29 @@ impl World {
         self.shared.executor.end(Some(Owner::Client(number)));
     }
 
+    /// Has a client stand still, as a process that is suspended or a laptop that sleeps: it does nothing until
+    /// [`World::resume_client`], however much time passes, and does not know of it. Its connection stays open.
+    ///
+    /// # Panics
+    /// If the client is not of this world.
+    pub fn pause_client(&self, client: &Client) {
+        let (number, name) = self.of(client, |number, node| (number, node.name.clone()));
+        if self.shared.executor.pause(Owner::Client(number), true) {
+            self.shared.log.say(format!("{name} stands still"));
+        }
+    }
+
+    /// Has a client go on that was paused.
+    ///
+    /// # Panics
+    /// If the client is not of this world.
+    pub fn resume_client(&self, client: &Client) {
+        let (number, name) = self.of(client, |number, node| (number, node.name.clone()));
+        if self.shared.executor.pause(Owner::Client(number), false) {
+            self.shared.log.say(format!("{name} goes on"));
+        }
+    }
+
     /// The wall clock of a client.
     ///
     /// # Panics
@@ -178,6 +201,23 @@ impl World {
         }
         self.shared.executor.end(Some(Owner::Runtime(starts)));
         drop(handle);
+    }
+
+    /// Has the runtime stand still with its agents, as a process that is suspended or a machine that hangs: nothing of it runs until
+    /// [`World::resume_runtime`], however much time passes. Its connections stay open. One that crashes meanwhile starts anew.
+    pub fn pause_runtime(&self) {
+        let owner = Owner::Runtime(lock(&self.shared.runtime).starts);
+        if self.shared.executor.pause(owner, true) {
+            self.shared.log.say("the runtime stands still");
+        }
+    }
+
+    /// Has the runtime go on that was paused.
+    pub fn resume_runtime(&self) {
+        let owner = Owner::Runtime(lock(&self.shared.runtime).starts);
+        if self.shared.executor.pause(owner, false) {
+            self.shared.log.say("the runtime goes on");
+        }
     }
 
     /// Starts the runtime from what its store holds, after a crash if it still runs.
