@@ -2,36 +2,31 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use arcp_proto::time::Instant;
 use bytes::Bytes;
-use futures_core::Stream;
-use futures_sink::Sink;
 
-use super::clock::{NodeClock, Time, VirtualTimer};
+use super::clock::Time;
+use super::log::{Log, Ticket};
 use super::random::Random;
-use super::trace::{Direction, Fate, Log, Ticket};
-use crate::memory::{CLIENT_FRAME, FRAMES, RUNTIME_FRAME};
-use crate::queue::{lock, register};
-use crate::timer::Timer;
-use crate::transport::{Incoming, Outgoing, TransportError};
+use super::trace::{Direction, Fate};
+use crate::queue::lock;
 
 /// A client's cable: one connection at a time, or more if the runtime has not noticed that one is gone.
 pub(super) struct Cable {
     pub(super) name: Arc<str>,
-    time: Arc<Time>,
-    log: Arc<Log>,
-    state: Mutex<State>,
+    pub(super) time: Arc<Time>,
+    pub(super) log: Arc<Log>,
+    pub(super) state: Mutex<State>,
 }
 
 pub(super) struct State {
-    random: Random,
+    pub(super) random: Random,
     made: u32,
-    connections: BTreeMap<u32, Connection>,
+    pub(super) connections: BTreeMap<u32, Connection>,
     pub(super) latency: Range<Duration>,
     pub(super) refuses: bool,
     /// Nothing arrives in this direction, and nothing is lost.
@@ -47,33 +42,33 @@ pub(super) struct State {
 
 /// One connection.
 #[derive(Default)]
-struct Connection {
+pub(super) struct Connection {
     /// By [`Direction`].
-    lanes: [Lane; 2],
+    pub(super) lanes: [Lane; 2],
     /// Cut: both ends know, and nothing is on its way any more.
-    cut: bool,
+    pub(super) cut: bool,
     /// The runtime does not know that it is cut.
-    unnoticed: bool,
+    pub(super) unnoticed: bool,
 }
 
 /// One direction of a connection.
 #[derive(Default)]
-struct Lane {
-    flying: VecDeque<Flying>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+pub(super) struct Lane {
+    pub(super) flying: VecDeque<Flying>,
+    pub(super) reader: Option<Waker>,
+    pub(super) writer: Option<Waker>,
     /// The writer has closed it: the end flies behind the last frame.
-    closed: bool,
+    pub(super) closed: bool,
     /// The reader is gone.
-    deaf: bool,
+    pub(super) deaf: bool,
     /// Frames written that will never arrive, though nobody told the writer.
-    void: usize,
+    pub(super) void: usize,
 }
 
-struct Flying {
-    due: Instant,
+pub(super) struct Flying {
+    pub(super) due: Instant,
     /// `None` is the end.
-    frame: Option<(Bytes, Ticket)>,
+    pub(super) frame: Option<(Bytes, Ticket)>,
 }
 
 impl Cable {
@@ -99,22 +94,15 @@ impl Cable {
         Arc::new(Self { name, time: time.clone(), log: log.clone(), state: Mutex::new(state) })
     }
 
-    /// Both ends of another connection, the client's first, with its number.
-    pub(super) fn connect(self: &Arc<Self>) -> (u32, End, End) {
+    /// The number of another connection.
+    pub(super) fn open(&self) -> u32 {
         let mut state = lock(&self.state);
         state.made += 1;
         let number = state.made;
         state.connections.insert(number, Connection::default());
         drop(state);
         self.log.say(format!("{}#{number} is connected", self.name));
-        let end = |writes| End {
-            cable: self.clone(),
-            number,
-            writes,
-            timer: NodeClock::new(&self.time).timer(),
-            over: false,
-        };
-        (number, end(Direction::ToRuntime), end(Direction::ToClient))
+        number
     }
 
     /// How many connections there were.
@@ -207,9 +195,12 @@ impl Cable {
 
 impl State {
     /// A frame was taken out at its end. Whether the cable is to be cut behind it.
-    fn counts(&mut self, is_event: bool) -> bool {
+    pub(super) fn counts(&mut self, direction: Direction, text: &[u8]) -> bool {
         let mut used_up = false;
-        if is_event && let Some(left) = &mut self.events_left {
+        if let Some(left) = &mut self.events_left
+            && direction == Direction::ToClient
+            && is_event(text)
+        {
             *left = left.saturating_sub(1);
             used_up |= *left == 0;
         }
@@ -225,6 +216,15 @@ impl State {
     }
 }
 
+/// Whether a frame has an `event_seq`.
+fn is_event(text: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        event_seq: Option<u64>,
+    }
+    serde_json::from_slice(text).is_ok_and(|head: Head| head.event_seq.is_some())
+}
+
 impl Connection {
     fn wake(&mut self, wakers: &mut Vec<Waker>) {
         for lane in &mut self.lanes {
@@ -235,178 +235,11 @@ impl Connection {
 }
 
 impl Lane {
-    fn lose(&mut self, log: &Log) {
+    pub(super) fn lose(&mut self, log: &Log) {
         for flying in self.flying.drain(..) {
             if let Some((_, ticket)) = flying.frame {
                 log.settle(ticket, Fate::Lost);
             }
-        }
-    }
-}
-
-/// One end of a connection.
-pub(super) struct End {
-    cable: Arc<Cable>,
-    number: u32,
-    /// The direction it writes to.
-    writes: Direction,
-    timer: VirtualTimer,
-    /// Nothing more is read.
-    over: bool,
-}
-
-impl End {
-    fn is_runtime(&self) -> bool {
-        self.writes == Direction::ToClient
-    }
-
-    fn poll_write(&self, cx: &Context<'_>) -> Poll<Result<(), TransportError>> {
-        let mut state = lock(&self.cable.state);
-        let is_runtime = self.is_runtime();
-        let Some(connection) = state.connections.get_mut(&self.number) else {
-            return Poll::Ready(Err(TransportError::Closed));
-        };
-        let (cut, unnoticed) = (connection.cut, connection.unnoticed);
-        let lane = &mut connection.lanes[self.writes as usize];
-        if cut || unnoticed && !is_runtime || lane.closed {
-            return Poll::Ready(Err(TransportError::Closed));
-        }
-        if lane.flying.len() + lane.void < FRAMES {
-            return Poll::Ready(Ok(()));
-        }
-        register(&mut lane.writer, cx);
-        Poll::Pending
-    }
-
-    /// Sends a frame, or the end, on its way.
-    fn send(&self, frame: Option<Bytes>) {
-        let mut state = lock(&self.cable.state);
-        let now = self.cable.time.now();
-        let latency = state.latency.clone();
-        let due = now.after(state.random.span(&latency));
-        let Some(connection) = state.connections.get_mut(&self.number) else { return };
-        let (cut, unnoticed) = (connection.cut, connection.unnoticed);
-        let lane = &mut connection.lanes[self.writes as usize];
-        if lane.closed {
-            return;
-        }
-        lane.closed = frame.is_none();
-        let frame = frame.map(|text| {
-            let ticket = self.cable.log.frame(&self.cable.name, self.number, self.writes, &text);
-            (text, ticket)
-        });
-        if cut || unnoticed || lane.deaf {
-            if let Some((_, ticket)) = frame {
-                lane.void += usize::from(unnoticed);
-                self.cable.log.settle(ticket, Fate::Lost);
-            }
-            return;
-        }
-        // In order, however long the one before takes.
-        let due = lane.flying.back().map_or(due, |before| due.max(before.due));
-        lane.flying.push_back(Flying { due, frame });
-        let reader = lane.reader.take();
-        drop(state);
-        if let Some(waker) = reader {
-            waker.wake();
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let cable = self.cable.clone();
-        let mut state = lock(&cable.state);
-        let reads = self.writes.opposite();
-        let stalled = state.stalled[reads as usize];
-        let is_runtime = self.is_runtime();
-        let Some(connection) = state.connections.get_mut(&self.number) else { return Poll::Ready(None) };
-        if connection.cut || connection.unnoticed && !is_runtime {
-            return Poll::Ready(None);
-        }
-        let lane = &mut connection.lanes[reads as usize];
-        register(&mut lane.reader, cx);
-        let Some(first) = lane.flying.front() else { return Poll::Pending };
-        // Whoever ends the stall wakes the reader.
-        if stalled || self.timer.poll_until(cx, first.due).is_pending() {
-            return Poll::Pending;
-        }
-        let Some((text, ticket)) = lane.flying.pop_front().and_then(|flying| flying.frame) else {
-            return Poll::Ready(None);
-        };
-        let writer = lane.writer.take();
-        let cut = state.counts(ticket.is_event);
-        drop(state);
-        cable.log.settle(ticket, Fate::Arrived(cable.time.elapsed()));
-        if let Some(waker) = writer {
-            waker.wake();
-        }
-        if cut {
-            cable.cut(" after the frames it was given");
-        }
-        Poll::Ready(Some(text))
-    }
-}
-
-impl Stream for End {
-    type Item = Result<Incoming, TransportError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let Poll::Ready(frame) = self.poll_read(cx) else { return Poll::Pending };
-        let limit = if self.is_runtime() { RUNTIME_FRAME } else { CLIENT_FRAME };
-        let read = match frame {
-            Some(text) if text.len() <= limit => return Poll::Ready(Some(Ok(Incoming::Frame(text)))),
-            Some(_) => Some(Err(TransportError::TooLarge { limit })),
-            None => None,
-        };
-        self.over = true;
-        Poll::Ready(read)
-    }
-}
-
-impl Sink<Outgoing> for End {
-    type Error = TransportError;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        self.poll_write(cx)
-    }
-
-    fn start_send(self: Pin<&mut Self>, item: Outgoing) -> Result<(), TransportError> {
-        match item {
-            Outgoing::Frame(text) => self.send(Some(Bytes::from(text))),
-            // As in memory: nothing below could answer, and a cable knows no close codes.
-            Outgoing::Probe | Outgoing::Close(_) => {}
-        }
-        Ok(())
-    }
-
-    /// What was given is on its way.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        self.send(None);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.send(None);
-        let mut state = lock(&self.cable.state);
-        let Some(connection) = state.connections.get_mut(&self.number) else { return };
-        let lane = &mut connection.lanes[self.writes.opposite() as usize];
-        lane.deaf = true;
-        lane.lose(&self.cable.log);
-        let writer = lane.writer.take();
-        if connection.lanes[self.writes as usize].deaf {
-            state.connections.remove(&self.number);
-        }
-        drop(state);
-        if let Some(waker) = writer {
-            waker.wake();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arcp_proto::time::{Instant, Now, UnixTime};
 
-use super::trace::Log;
+use super::log::Log;
 use crate::queue::lock;
 use crate::timer::Timer;
 
@@ -168,6 +168,26 @@ impl std::fmt::Debug for Sleep {
         f.debug_struct("Sleep").field("until", &self.until.since(Instant::ZERO)).finish()
     }
 }
+
+/// What `future` comes to, if it does within this time.
+pub(super) async fn within<F: Future>(
+    time: &Arc<Time>,
+    span: Duration,
+    future: F,
+) -> Result<F::Output, Elapsed> {
+    let mut sleep = Sleep::new(time, span);
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed(span))),
+    })
+    .await
+}
+
+/// What was waited for by [`World::within`](super::World::within) took longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it took longer than {0:?}")]
+pub struct Elapsed(Duration);
 
 /// The wall clock of the runtime or of a client, as an operator who sets it, or a machine that loses it.
 ///

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cable::Cable;
-use super::trace::{Direction, Log};
+use super::log::Log;
+use super::trace::Direction;
 
 /// The way between one client and the runtime, over all connections the client makes. Cheap to clone.
 ///

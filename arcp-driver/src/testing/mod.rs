@@ -66,8 +66,11 @@
 //! no part in it.
 mod cable;
 mod clock;
+mod dialer;
+mod end;
 mod executor;
 mod link;
+mod log;
 mod random;
 mod render;
 mod seeds;
@@ -76,9 +79,9 @@ mod store;
 mod trace;
 mod world;
 
-pub use clock::{Sleep, WallClock};
+pub use clock::{Elapsed, Sleep, WallClock};
 pub use link::Link;
 pub use seeds::for_seeds;
 pub use simulation::{Failure, Outcome, Simulation};
 pub use trace::{Direction, Entry, Fate, Frame, Trace};
-pub use world::{Elapsed, Spawned, StartError, World};
+pub use world::{Spawned, StartError, World};

@@ -43,12 +43,10 @@ pub(super) struct Scribe {
 }
 
 impl Scribe {
-    /// Takes the secrets out of an envelope, and returns its line.
+    /// Takes what is known as a secret out of every text of an envelope, and returns its line.
     pub(super) fn read(&mut self, envelope: &mut Value) -> String {
-        let kind = envelope["type"].as_str().unwrap_or_default().to_owned();
-        self.take_out(&kind, &mut envelope["payload"]);
         self.scrub(envelope);
-        let mut line = kind;
+        let mut line = envelope["type"].as_str().unwrap_or_default().to_owned();
         if let Some(seq) = envelope["event_seq"].as_u64() {
             let _ = write!(line, " #{seq}");
         }
@@ -92,9 +90,11 @@ impl Scribe {
         self.secrets.iter().any(|secret| text.contains(secret.as_str()))
     }
 
-    /// Takes the secrets out of the places where the protocol has them.
-    fn take_out(&mut self, kind: &str, payload: &mut Value) {
-        if kind.starts_with("session.") {
+    /// Takes the secrets out of the places where the protocol has them, and knows them from then on.
+    pub(super) fn take_out(&mut self, envelope: &mut Value) {
+        let is_session = envelope["type"].as_str().is_some_and(|kind| kind.starts_with("session."));
+        let Some(payload) = envelope.get_mut("payload") else { return };
+        if is_session {
             self.take_members(payload, &["token", "resume_token"]);
         }
         if let Some(credentials) = payload.get_mut("credentials") {
@@ -211,29 +211,33 @@ mod tests {
     #[test]
     fn secrets_are_taken_out_and_looked_for_elsewhere() {
         let mut scribe = Scribe::default();
+        let read = |scribe: &mut Scribe, envelope: &mut Value| {
+            scribe.take_out(envelope);
+            scribe.read(envelope)
+        };
         let mut hello = json!({"type": "session.hello", "payload": {
             "auth": {"scheme": "bearer", "token": "of the day"},
             "resume": {"token": "rt_1234567", "resume_token": "rt_1234567", "last_event_seq": 7},
         }});
-        let line = scribe.read(&mut hello);
+        let line = read(&mut scribe, &mut hello);
         assert!(!hello.to_string().contains("of the day") && !hello.to_string().contains("rt_1"), "{hello}");
         assert!(line.contains("last_event_seq: 7") && line.contains(SECRET), "{line}");
         let mut accepted = json!({"type": "job.accepted", "payload": {
             "credentials": [{"id": "c", "value": "a key of mine"}],
         }});
-        scribe.read(&mut accepted);
+        read(&mut scribe, &mut accepted);
         assert_eq!(accepted["payload"]["credentials"][0], json!({"id": "c", "value": SECRET}));
         let mut event = json!({"type": "job.event", "payload": {"kind": "log", "body": {
             "message": "used a key of mine and of the day", "a key of mine": 1,
         }}});
-        scribe.read(&mut event);
+        read(&mut scribe, &mut event);
         let body = &event["payload"]["body"];
         assert_eq!(body["message"], format!("used {SECRET} and {SECRET}"));
         assert_eq!(body[SECRET], 1);
         let mut rotated = json!({"type": "job.event", "payload": {"kind": "status", "body": {
             "phase": "credential_rotated", "value": "short", "details": {"value": "short"},
         }}});
-        scribe.read(&mut rotated);
+        read(&mut scribe, &mut rotated);
         assert!(!rotated.to_string().contains("short"), "{rotated}");
     }
 

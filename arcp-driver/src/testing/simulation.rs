@@ -13,10 +13,11 @@ use arcp_proto::time::{Instant, UnixTime};
 
 use super::clock::{NodeClock, Time};
 use super::executor::{Executor, Panicked, SCENARIO, caught};
+use super::log::Log;
 use super::random::{Random, Stream};
 use super::store::Disk;
-use super::trace::{Log, Trace};
-use super::world::{RuntimeNode, Shared, StartError, World};
+use super::trace::Trace;
+use super::world::{Shared, StartError, World};
 use crate::queue::lock;
 use crate::runtime::RuntimeBuilder;
 use crate::store::{MemoryStore, Store};
@@ -118,18 +119,19 @@ impl Simulation {
         let time = Time::new(start);
         let log = Log::new(&time);
         let store = store.unwrap_or_else(|| Box::new(MemoryStore::new()));
-        let runtime = RuntimeNode { blueprint, clock: NodeClock::new(&time), handle: None, starts: 0 };
         let shared = Shared {
             seed,
-            executor: Executor::new(Random::new(seed, Stream::Schedule)),
+            executor: Arc::new(Executor::new(Random::new(seed, Stream::Schedule))),
             disk: Disk::new(store, store_delay, &time, Random::new(seed, Stream::Store)),
+            runtime_clock: NodeClock::new(&time),
             time,
             log,
             latency,
             random: Mutex::new(Random::new(seed, Stream::Scenario)),
             crashes: Mutex::new(Random::new(seed, Stream::Crash)),
             clients: Mutex::default(),
-            runtime: Mutex::new(runtime),
+            blueprint: Mutex::new(blueprint),
+            runtime: Arc::default(),
         };
         let world = World { shared: Arc::new(shared) };
         let mut run = Run { world: world.clone(), time_limit, step_limit, steps: 0 };
@@ -141,11 +143,9 @@ impl Simulation {
         let elapsed = world.elapsed();
         // Worlds and tasks hold each other.
         world.shared.executor.end(None);
-        let ended = std::mem::take(&mut *lock(&world.shared.clients));
-        let mut runtime = lock(&world.shared.runtime);
-        let runtime = (runtime.blueprint.take(), runtime.handle.take());
-        drop((ended, runtime));
-        world.shared.executor.end(None);
+        drop(world.shared.runtime.stop());
+        let blueprint = lock(&world.shared.blueprint).take();
+        drop(blueprint);
         if let Some(report) = &report {
             *lock(report) = trace.clone();
         }

@@ -1,14 +1,13 @@
 //! What happened: every frame, and everything that was done to the world.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::clock::Time;
 use super::render::Scribe;
-use crate::queue::lock;
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,19 +153,41 @@ impl Entry {
 /// what says nothing about the run (versions, capabilities, timestamps) is left out. [`Frame::payload`] has all of it.
 #[derive(Clone, Default)]
 pub struct Trace {
-    entries: Vec<Entry>,
+    written: Arc<Written>,
+    /// Entries before the first that is shown.
+    from: usize,
+}
+
+/// What was written, read only if somebody asks: most worlds are never looked at.
+#[derive(Default)]
+struct Written {
+    raw: Vec<Raw>,
+    /// Secrets beside those that the protocol marks as such.
+    secrets: Vec<String>,
+    entries: OnceLock<Vec<Entry>>,
+}
+
+/// A line before it is read, its secrets still in it.
+#[derive(Clone)]
+pub(super) enum Raw {
+    Frame { at: Duration, client: Arc<str>, connection: u32, direction: Direction, text: Bytes, fate: Fate },
+    Note { at: Duration, words: String },
 }
 
 impl Trace {
+    pub(super) fn new(raw: Vec<Raw>, secrets: Vec<String>) -> Self {
+        Self { written: Arc::new(Written { raw, secrets, entries: OnceLock::new() }), from: 0 }
+    }
+
     /// All entries.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
-        &self.entries
+        &self.written.entries.get_or_init(|| self.written.read())[self.from..]
     }
 
     /// All frames, whatever became of them.
     pub fn frames(&self) -> impl Iterator<Item = &Frame> + Clone {
-        self.entries.iter().filter_map(Entry::frame)
+        self.entries().iter().filter_map(Entry::frame)
     }
 
     /// The frames of a type that arrived.
@@ -177,13 +198,42 @@ impl Trace {
     /// Whether some line that is no frame contains these words.
     #[must_use]
     pub fn says(&self, words: &str) -> bool {
-        self.entries.iter().filter_map(Entry::note).any(|note| note.contains(words))
+        self.entries().iter().filter_map(Entry::note).any(|note| note.contains(words))
     }
 
     /// The last so many entries.
     #[must_use]
     pub fn tail(&self, entries: usize) -> Self {
-        Self { entries: self.entries[self.entries.len().saturating_sub(entries)..].to_vec() }
+        Self { from: self.written.raw.len().saturating_sub(entries).max(self.from), ..self.clone() }
+    }
+}
+
+impl Written {
+    /// Twice over: what turns out to be a secret late is one from the beginning.
+    fn read(&self) -> Vec<Entry> {
+        let mut scribe = Scribe::default();
+        self.secrets.iter().for_each(|secret| scribe.hide(secret));
+        let mut envelopes = Vec::new();
+        for raw in &self.raw {
+            if let Raw::Frame { text, .. } = raw {
+                // Both ends are ours and write nothing else than JSON.
+                let mut envelope = serde_json::from_slice(text).unwrap_or_default();
+                scribe.take_out(&mut envelope);
+                envelopes.push(envelope);
+            }
+        }
+        let mut envelopes = envelopes.into_iter();
+        let read = |raw: &Raw| match raw {
+            Raw::Note { at, words } => Entry { at: *at, what: What::Note(scribe.without_secrets(words)) },
+            Raw::Frame { at, client, connection, direction, text: _, fate } => {
+                let mut envelope = envelopes.next().unwrap_or_default();
+                let line = scribe.read(&mut envelope);
+                let (client, connection) = (client.clone(), *connection);
+                let frame = Frame { client, connection, direction: *direction, fate: *fate, envelope, line };
+                Entry { at: *at, what: What::Frame(Box::new(frame)) }
+            }
+        };
+        self.raw.iter().map(read).collect()
     }
 }
 
@@ -210,7 +260,7 @@ impl fmt::Display for Entry {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries.iter().try_for_each(|entry| writeln!(f, "{entry}"))
+        self.entries().iter().try_for_each(|entry| writeln!(f, "{entry}"))
     }
 }
 
@@ -232,74 +282,5 @@ impl fmt::Debug for Entry {
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({}#{} {})", self.client, self.connection, self.line)
-    }
-}
-
-/// Where a world writes its trace.
-pub(super) struct Log {
-    time: Arc<Time>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    trace: Trace,
-    scribe: Scribe,
-}
-
-/// A frame whose fate is still to be told.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ticket {
-    entry: usize,
-    /// It has an `event_seq`.
-    pub(super) is_event: bool,
-}
-
-impl Log {
-    pub(super) fn new(time: &Arc<Time>) -> Arc<Self> {
-        Arc::new(Self { time: time.clone(), state: Mutex::default() })
-    }
-
-    pub(super) fn say(&self, words: impl Into<String>) {
-        let at = self.time.elapsed();
-        let mut state = lock(&self.state);
-        let words = state.scribe.without_secrets(&words.into());
-        state.trace.entries.push(Entry { at, what: What::Note(words) });
-    }
-
-    pub(super) fn frame(
-        &self,
-        client: &Arc<str>,
-        connection: u32,
-        direction: Direction,
-        text: &[u8],
-    ) -> Ticket {
-        let at = self.time.elapsed();
-        let mut state = lock(&self.state);
-        // Both ends are ours and write nothing else.
-        let mut envelope = serde_json::from_slice(text).unwrap_or_default();
-        let line = state.scribe.read(&mut envelope);
-        let frame =
-            Frame { client: client.clone(), connection, direction, fate: Fate::OnItsWay, envelope, line };
-        let ticket = Ticket { entry: state.trace.entries.len(), is_event: frame.event_seq().is_some() };
-        state.trace.entries.push(Entry { at, what: What::Frame(Box::new(frame)) });
-        ticket
-    }
-
-    pub(super) fn settle(&self, ticket: Ticket, fate: Fate) {
-        let mut state = lock(&self.state);
-        if let Some(Entry { what: What::Frame(frame), .. }) = state.trace.entries.get_mut(ticket.entry) {
-            frame.fate = fate;
-        }
-    }
-
-    /// Keeps a secret out of what is written from here on.
-    pub(super) fn hide(&self, secret: &str) {
-        lock(&self.state).scribe.hide(secret);
-    }
-
-    /// What was written so far.
-    pub(super) fn trace(&self) -> Trace {
-        lock(&self.state).trace.clone()
     }
 }

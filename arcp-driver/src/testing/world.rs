@@ -3,28 +3,26 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arcp_proto::config::ClientConfig;
-use arcp_proto::wire::peer::TransportKind;
 use futures_channel::oneshot;
 
-use super::cable::{Cable, End};
-use super::clock::{NodeClock, Sleep, Time, WallClock};
+use super::cable::Cable;
+use super::clock::{Elapsed, NodeClock, Sleep, Time, WallClock, within};
+use super::dialer::{Dialer, Standing};
 use super::executor::{Executor, Owner};
 use super::link::Link;
+use super::log::Log;
 use super::random::{Random, SeededEntropy, Stream};
 use super::store::Disk;
-use super::trace::{Log, Trace};
-use crate::client::{Client, Connector, View};
+use super::trace::Trace;
+use crate::client::{Client, View};
 use crate::queue::lock;
 use crate::runtime::{BuildError, RuntimeBuilder, RuntimeHandle};
-
-/// How long a connect may take that hangs.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the runtime, each time it starts.
 pub(super) type Blueprint = Box<dyn FnMut(&World) -> RuntimeBuilder + Send>;
@@ -40,7 +38,7 @@ pub struct World {
 
 pub(super) struct Shared {
     pub(super) seed: u64,
-    pub(super) executor: Executor,
+    pub(super) executor: Arc<Executor>,
     pub(super) time: Arc<Time>,
     pub(super) log: Arc<Log>,
     pub(super) latency: Range<Duration>,
@@ -48,7 +46,9 @@ pub(super) struct Shared {
     pub(super) random: Mutex<Random>,
     pub(super) crashes: Mutex<Random>,
     pub(super) clients: Mutex<Vec<Node>>,
-    pub(super) runtime: Mutex<RuntimeNode>,
+    pub(super) blueprint: Mutex<Option<Blueprint>>,
+    pub(super) runtime_clock: NodeClock,
+    pub(super) runtime: Arc<Standing>,
 }
 
 /// A client, and its cable.
@@ -57,16 +57,6 @@ pub(super) struct Node {
     name: Arc<str>,
     cable: Arc<Cable>,
     clock: NodeClock,
-}
-
-/// The runtime, whether it runs or not.
-pub(super) struct RuntimeNode {
-    pub(super) blueprint: Option<Blueprint>,
-    pub(super) clock: NodeClock,
-    /// `None` while it is down.
-    pub(super) handle: Option<RuntimeHandle>,
-    /// How often it was started.
-    pub(super) starts: u32,
 }
 
 impl World {
@@ -89,7 +79,7 @@ impl World {
         let random = Random::new(shared.seed, Stream::Link(number));
         let cable = Cable::new(name.clone(), shared.latency.clone(), &shared.time, &shared.log, random);
         let clock = NodeClock::new(&shared.time);
-        let connector = Dialer { world: self.clone(), cable: cable.clone() };
+        let connector = Dialer::new(&shared.executor, &shared.time, &shared.runtime, &cable);
         let entropy = SeededEntropy::new(shared.seed, Stream::Client(number));
         let (client, driver) = Client::with_entropy(connector, config, clock.timer(), Box::new(entropy));
         clients.push(Node { view: client.view().clone(), name: name.clone(), cable, clock });
@@ -175,38 +165,34 @@ impl World {
     /// down.
     #[must_use]
     pub fn runtime(&self) -> Option<RuntimeHandle> {
-        lock(&self.shared.runtime).handle.clone()
+        self.shared.runtime.now().handle
     }
 
     /// The wall clock of the runtime, which it keeps when it crashes.
     #[must_use]
     pub fn runtime_clock(&self) -> WallClock {
-        let clock = lock(&self.shared.runtime).clock.clone();
-        WallClock::new(&clock, &Arc::from("the runtime"), &self.shared.log)
+        WallClock::new(&self.shared.runtime_clock, &Arc::from("the runtime"), &self.shared.log)
     }
 
     /// Ends the runtime like a process that is killed: agents are dropped where they stand, connections are gone, and only what the
     /// store was given is left of it. What was on its way to a client still arrives, or does not, as the seed has it. Connects are
     /// refused until [`World::restart_runtime`]. Does nothing while it is down.
     pub fn crash_runtime(&self) {
-        let mut runtime = lock(&self.shared.runtime);
-        let starts = runtime.starts;
-        let Some(handle) = runtime.handle.take() else { return };
-        drop(runtime);
+        let Some(handle) = self.shared.runtime.stop() else { return };
         self.shared.log.say("the runtime crashes");
         for node in lock(&self.shared.clients).iter() {
             if lock(&self.shared.crashes).coin() {
                 node.cable.cut(" by the crash");
             }
         }
-        self.shared.executor.end(Some(Owner::Runtime(starts)));
+        self.shared.executor.end(Some(self.shared.runtime.now().owner()));
         drop(handle);
     }
 
     /// Has the runtime stand still with its agents, as a process that is suspended or a machine that hangs: nothing of it runs until
     /// [`World::resume_runtime`], however much time passes. Its connections stay open. One that crashes meanwhile starts anew.
     pub fn pause_runtime(&self) {
-        let owner = Owner::Runtime(lock(&self.shared.runtime).starts);
+        let owner = self.shared.runtime.now().owner();
         if self.shared.executor.pause(owner, true) {
             self.shared.log.say("the runtime stands still");
         }
@@ -214,7 +200,7 @@ impl World {
 
     /// Has the runtime go on that was paused.
     pub fn resume_runtime(&self) {
-        let owner = Owner::Runtime(lock(&self.shared.runtime).starts);
+        let owner = self.shared.runtime.now().owner();
         if self.shared.executor.pause(owner, false) {
             self.shared.log.say("the runtime goes on");
         }
@@ -233,17 +219,14 @@ impl World {
     }
 
     pub(super) fn start_runtime(&self) -> Result<(), StartError> {
-        let mut runtime = lock(&self.shared.runtime);
-        let mut blueprint = runtime.blueprint.take().ok_or(StartError::NoRuntime)?;
-        runtime.starts += 1;
-        let (starts, clock) = (runtime.starts, runtime.clock.clone());
-        drop(runtime);
-        // Called without a lock: it may look at the world.
+        // Taken out to be called without a lock: it may look at the world.
+        let mut blueprint = lock(&self.shared.blueprint).take().ok_or(StartError::NoRuntime)?;
         let builder = blueprint(self);
-        lock(&self.shared.runtime).blueprint = Some(blueprint);
+        *lock(&self.shared.blueprint) = Some(blueprint);
+        let starts = self.shared.runtime.now().starts + 1;
         let entropy = SeededEntropy::new(self.shared.seed, Stream::Runtime(starts));
         let started = builder.or_with(|| self.shared.disk.open(), entropy).build()?;
-        let (handle, endpoint, mut tasks) = started.start(clock.timer());
+        let (handle, endpoint, mut tasks) = started.start(self.shared.runtime_clock.timer());
         self.shared.log.say("the runtime starts");
         let owner = Owner::Runtime(starts);
         let world = self.clone();
@@ -253,10 +236,8 @@ impl World {
                 Err(error) => format!("the runtime has ended: {error}"),
             };
             world.shared.log.say(words);
-            let mut runtime = lock(&world.shared.runtime);
-            let handle = if runtime.starts == starts { runtime.handle.take() } else { None };
-            drop(runtime);
-            drop(handle);
+            // Whatever crashes takes this task with it, so it can only be the one that runs.
+            drop(world.shared.runtime.stop());
         });
         let world = self.clone();
         self.shared.executor.spawn("runtime's spawner", owner, async move {
@@ -264,7 +245,7 @@ impl World {
                 world.shared.executor.spawn(task.name(), owner, task);
             }
         });
-        lock(&self.shared.runtime).handle = Some(handle);
+        self.shared.runtime.start(starts, handle);
         Ok(())
     }
 
@@ -284,13 +265,7 @@ impl World {
     /// # Errors
     /// [`Elapsed`] if it takes longer; it is dropped then.
     pub async fn within<F: Future>(&self, span: Duration, future: F) -> Result<F::Output, Elapsed> {
-        let mut sleep = self.sleep(span);
-        let mut future = pin!(future);
-        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed(span))),
-        })
-        .await
+        within(&self.shared.time, span, future).await
     }
 
     /// Runs a task beside the scenario, by a name that reports of what waits will use. It need not be awaited, and ends with the
@@ -350,11 +325,6 @@ pub enum StartError {
     Build(#[from] BuildError),
 }
 
-/// What was waited for by [`World::within`] took longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it took longer than {0:?}")]
-pub struct Elapsed(Duration);
-
 /// A task that [`World::spawn`] runs. Awaited, it resolves to what the task returned. Dropped, the task goes on.
 #[derive(Debug)]
 pub struct Spawned<T>(oneshot::Receiver<T>);
@@ -368,55 +338,5 @@ impl<T> Future for Spawned<T> {
             // A task of the scenario ends without an output only if it panics, and the whole world with it.
             Poll::Ready(Err(oneshot::Canceled)) | Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-/// Connects one client to whatever runtime there is.
-struct Dialer {
-    world: World,
-    cable: Arc<Cable>,
-}
-
-/// Why a connect of a simulated client fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum NotConnected {
-    #[error("the link is down")]
-    LinkDown,
-    #[error("no runtime is there")]
-    NoRuntime,
-    #[error("the attempt timed out after {CONNECT_TIMEOUT:?}")]
-    TimedOut,
-}
-
-impl Connector for Dialer {
-    type Transport = End;
-    type Error = NotConnected;
-    type Connecting = Pin<Box<dyn Future<Output = Result<End, NotConnected>> + Send>>;
-
-    fn kind(&self) -> TransportKind {
-        TransportKind::Memory
-    }
-
-    fn connect(&mut self) -> Self::Connecting {
-        let (world, cable) = (self.world.clone(), self.cable.clone());
-        Box::pin(async move {
-            world.sleep(cable.draw_latency()).await;
-            let gets_through = std::future::poll_fn(|cx| match cable.poll_stalled(cx) {
-                true => Poll::Pending,
-                false => Poll::Ready(()),
-            });
-            world.within(CONNECT_TIMEOUT, gets_through).await.map_err(|_| NotConnected::TimedOut)?;
-            if cable.refuses() {
-                return Err(NotConnected::LinkDown);
-            }
-            let runtime = lock(&world.shared.runtime);
-            let owner = Owner::Runtime(runtime.starts);
-            let handle = runtime.handle.clone().ok_or(NotConnected::NoRuntime)?;
-            drop(runtime);
-            let (number, client, served) = cable.connect();
-            let name = format!("connection {}#{number}", cable.name);
-            world.shared.executor.spawn(name, owner, handle.accept(served, TransportKind::Memory));
-            Ok(client)
-        })
     }
 }
