@@ -191,3 +191,62 @@ pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
         "a panic without words".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Stream;
+    use super::*;
+
+    /// The order in which four tasks come to each of their three turns.
+    fn order(seed: u64, spawn: [usize; 4]) -> Vec<usize> {
+        let executor = Executor::new(Random::new(seed, Stream::Schedule));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        for name in spawn {
+            let seen = seen.clone();
+            let mut turns = 0;
+            let task = std::future::poll_fn(move |cx| {
+                lock(&seen).push(name);
+                turns += 1;
+                cx.waker().wake_by_ref();
+                if turns < 3 { Poll::Pending } else { Poll::Ready(()) }
+            });
+            executor.spawn(name.to_string(), Owner::Scenario, task);
+        }
+        while let Some(id) = executor.draw() {
+            assert!(executor.poll(id).is_ok());
+        }
+        assert!(executor.names().is_empty());
+        std::mem::take(&mut lock(&seen))
+    }
+
+    #[test]
+    fn whose_turn_it_is_follows_from_the_seed_alone() {
+        let orders: BTreeSet<_> = (0..100).map(|seed| order(seed, [0, 1, 2, 3])).collect();
+        assert!(orders.len() > 95, "{}", orders.len());
+        assert!((0..100).all(|seed| order(seed, [0, 1, 2, 3]) == order(seed, [0, 1, 2, 3])));
+    }
+
+    #[test]
+    fn who_stands_still_or_has_ended_gets_no_turn() {
+        let executor = Executor::new(Random::new(1, Stream::Schedule));
+        let held = Arc::new(());
+        for owner in [Owner::Client(1), Owner::Runtime(1)] {
+            let held = held.clone();
+            executor.spawn("task", owner, async move {
+                std::future::pending::<()>().await;
+                drop(held);
+            });
+        }
+        assert!(executor.pause(Owner::Client(1), true) && !executor.pause(Owner::Client(1), true));
+        let drawn = executor.draw().unwrap();
+        assert!(executor.poll(drawn).is_ok() && executor.draw().is_none());
+        executor.end(Some(Owner::Runtime(1)));
+        assert_eq!(Arc::strong_count(&held), 2);
+        assert!(executor.pause(Owner::Client(1), false));
+        let resumed = executor.draw().unwrap();
+        assert_ne!(resumed, drawn);
+        assert!(executor.poll(resumed).is_ok());
+        executor.end(None);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}
