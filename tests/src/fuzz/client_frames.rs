@@ -110,11 +110,11 @@ impl World {
             Some(session) if message_type != "session.welcome" => json!(session.as_str()),
             _ => payload["session_id"].clone(),
         };
-        let frame = json!({
-            "arcp": "1.1", "id": "msg_r", "type": message_type, "session_id": session, "job_id": job,
-            "payload": payload,
-        });
-        self.peer.receive(frame.to_string().as_bytes());
+        let job = job.map_or_else(String::new, |job| format!(r#","job_id":"{job}""#));
+        let frame = format!(
+            r#"{{"arcp":"1.1","id":"msg_r","type":"{message_type}","session_id":{session}{job},"payload":{payload}}}"#
+        );
+        self.peer.receive(frame.as_bytes());
     }
 
     fn operate(&mut self, operation: u8, choices: &mut Choices<'_>) {

@@ -1,13 +1,14 @@
 //! A runtime with its driver, its store and its agents, in a time of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arcp_proto::agent::AgentRef;
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::entropy::Entropy;
-use arcp_proto::feature::{Feature, Features};
+use arcp_proto::feature::Features;
 use arcp_proto::id::CredentialKey;
 use arcp_proto::lease::Policy;
 use arcp_proto::runtime::rows::Tables;
@@ -287,7 +288,7 @@ impl Host {
         }
     }
 
-    pub(super) fn say(&mut self, connection: ConnectionId, message_type: &str, payload: &Value) {
+    pub(super) fn say(&mut self, connection: ConnectionId, message_type: &str, payload: &impl Display) {
         let id = format!("m{}", self.lines.values().map(|line| line.received.len()).sum::<usize>());
         let frame = format!(r#"{{"arcp":"1.1","id":"{id}","type":"{message_type}","payload":{payload}}}"#);
         self.send(connection, frame.as_bytes());
@@ -296,11 +297,11 @@ impl Host {
     /// Opens a connection and says hello.
     pub(super) fn greet(&mut self, token: &str, features: Features, resume: Option<Value>) -> ConnectionId {
         let connection = self.open();
-        let features: Vec<_> = features.iter().map(Feature::as_str).collect();
-        let mut hello = json!({"auth": {"token": token}, "capabilities": {"features": features}});
-        if let Some(resume) = resume {
-            hello["resume"] = resume;
-        }
+        let features: Vec<_> = features.iter().map(|feature| format!(r#""{}""#, feature.as_str())).collect();
+        let (features, token) = (features.join(","), json!(token));
+        let resume = resume.map_or_else(String::new, |resume| format!(r#","resume":{resume}"#));
+        let hello =
+            format!(r#"{{"auth":{{"token":{token}}},"capabilities":{{"features":[{features}]}}{resume}}}"#);
         self.say(connection, "session.hello", &hello);
         connection
     }

@@ -71,8 +71,8 @@ pub fn recovery(data: &[u8]) {
         let resume = json!({"resume_token": token, "last_event_seq": choices.below(4)});
         let connection = host.greet("alpha", Features::SUPPORTED, Some(resume));
         for job in &jobs {
-            host.say(connection, "job.subscribe", &json!({"job_id": job.to_string(), "history": true}));
-            host.say(connection, "job.cancel", &json!({"job_id": job.to_string()}));
+            host.say(connection, "job.subscribe", &format!(r#"{{"job_id":"{job}","history":true}}"#));
+            host.say(connection, "job.cancel", &format!(r#"{{"job_id":"{job}"}}"#));
         }
         host.say(connection, "job.submit", &json!({"agent": "a", "idempotency_key": "k", "input": {}}));
         for job in host.started.iter().map(|start| start.job).collect::<Vec<_>>() {

@@ -92,7 +92,9 @@ impl Attack {
         if !text.contains('$') {
             return self.host.send(self.connection, frame);
         }
-        let welcome = self.host.newest(self.connection, "session.welcome").unwrap_or_default();
+        let asks = text.contains("$SESSION") || text.contains("$TOKEN");
+        let welcome = asks.then(|| self.host.newest(self.connection, "session.welcome")).flatten();
+        let welcome = welcome.unwrap_or_default();
         let mut jobs = self.host.started.iter().rev().map(|start| start.key.to_string());
         let soon = self.host.now.unix.after(Duration::from_secs(20));
         let names = [
