@@ -55,7 +55,8 @@ impl Oracle {
 
     /// A client has handed a frame to its transport.
     pub fn client_wrote(&mut self, link: usize, frame: &[u8]) -> Note {
-        let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(frame) else { return Note::OTHER };
+        let Ok(text) = std::str::from_utf8(frame) else { return Note::OTHER };
+        let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else { return Note::OTHER };
         let kind = envelope.kind.as_str();
         if matches!(kind, "session.ping" | "session.pong" | "session.close" | "session.bye") {
             return Note::OTHER;
@@ -153,7 +154,8 @@ impl Oracle {
 
     /// The runtime has handed a frame to a transport.
     pub fn runtime_wrote(&mut self, link: usize, frame: &[u8]) -> Note {
-        let envelope = match serde_json::from_slice::<Envelope<'_>>(frame) {
+        let text = std::str::from_utf8(frame).unwrap_or_default();
+        let envelope = match serde_json::from_str::<Envelope<'_>>(text) {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.fail("WIR-4", format_args!("a frame that cannot be read: {error}"));
@@ -165,7 +167,7 @@ impl Oracle {
             self.fail("SES-9", format_args!("{kind} behind a goodbye"));
             return Note::OTHER;
         }
-        self.judge_secrets(link, frame, &envelope);
+        self.judge_secrets(link, text, &envelope);
         let is_numbered = matches!(kind, "job.event" | "job.result" | "job.error");
         if is_numbered != envelope.event_seq.is_some() {
             self.fail("SEQ-5", format_args!("{kind} with number {:?}", envelope.event_seq));
