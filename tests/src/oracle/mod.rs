@@ -106,8 +106,8 @@ pub struct Oracle {
     refused: Vec<StoreId>,
     /// The store had no room at some time, so that what was given came later than it was decided.
     was_full: bool,
-    /// Who sees what of others.
-    sights: u32,
+    /// Who sees what of others, and saw before, change by change.
+    sights: Vec<u32>,
     applications: Vec<Application>,
     /// The words of "no such job", by kind of request.
     hidden: [u64; 2],
@@ -171,7 +171,7 @@ impl Oracle {
             committed: 0,
             refused: Vec::new(),
             was_full: false,
-            sights: 0,
+            sights: vec![0],
             applications: clients.iter().map(|_| Application::default()).collect(),
             hidden: [0; 2],
             is_meddled: false,
@@ -217,8 +217,8 @@ impl Oracle {
     }
 
     /// Who sees what of others from here on: two bits for each principal.
-    pub const fn sees(&mut self, bits: u32) {
-        self.sights = bits;
+    pub fn sees(&mut self, bits: u32) {
+        self.sights.push(bits);
     }
 
     /// Somebody meddles with the frames of a connection.
@@ -345,6 +345,17 @@ impl Oracle {
             Some(index) => (bits >> (2 * index) & 3).min(2),
             None => 0,
         }
+    }
+
+    /// The least and the most that a principal has seen of a job since one of the changes of who sees what.
+    fn sights_since(&self, since: usize, principal: &str, job: usize) -> (u32, u32) {
+        let seen = self.sights[since..].iter().map(|bits| self.sight(*bits, principal, job));
+        seen.fold((2, 0), |(least, most), sight| (least.min(sight), most.max(sight)))
+    }
+
+    /// Who sees what at this moment, as one of the changes that there have been.
+    const fn policy(&self) -> usize {
+        self.sights.len() - 1
     }
 
     fn is_committed(&self, append: u64) -> bool {

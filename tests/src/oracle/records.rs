@@ -305,7 +305,7 @@ impl Oracle {
         let (Some(session), Some(job)) = (self.session(session), self.job(job)) else { return };
         self.sessions[session].given = self.sessions[session].given.max(seq);
         // While the store has no room, records wait, and who sees what may change meanwhile.
-        if self.sight(self.sights, &self.sessions[session].principal, job) < 2 && !self.was_full {
+        if self.sights_since(self.policy(), &self.sessions[session].principal, job).1 < 2 && !self.was_full {
             let principal = self.sessions[session].principal.clone();
             self.fail(
                 "VIS-1",

@@ -51,18 +51,16 @@ impl Oracle {
         job: u128,
         code: &str,
         reply: &Reply<'_>,
-        before: u32,
+        before: usize,
     ) {
         if self.is_meddled {
             // A request that was doubled is answered a second time as it was the first time.
             return;
         }
         let known = self.job(job).filter(|job| !self.jobs[*job].is_forgotten);
-        let seen = known
-            .map_or(0, |job| self.sight(self.sights, principal, job).max(self.sight(before, principal, job)));
-        let least = known
-            .map_or(0, |job| self.sight(self.sights, principal, job).min(self.sight(before, principal, job)));
-        let saw = self.job(job).is_some_and(|job| self.sight(before, principal, job) > 0);
+        // It may have changed more than once before the answer left.
+        let (least, seen) = known.map_or((0, 0), |job| self.sights_since(before, principal, job));
+        let saw = self.job(job).is_some_and(|job| self.sight(self.sights[before], principal, job) > 0);
         match code {
             "JOB_NOT_FOUND" if saw && least > 0 => {
                 self.fail("VIS-2", format_args!("{principal} is told that there is no job which it may see"));

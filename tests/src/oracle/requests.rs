@@ -25,7 +25,7 @@ pub(super) struct Request {
     /// Appends that had been given when it was read.
     pub(super) appends: u64,
     /// Who saw what when it was read.
-    pub(super) sights: u32,
+    pub(super) sights: usize,
 }
 
 impl Oracle {
@@ -53,7 +53,7 @@ impl Oracle {
         request.is_read = true;
         request.session = session;
         request.was_fenced = session.is_none_or(|session| self.sessions[session].link != Some(link));
-        request.sights = self.sights;
+        request.sights = self.sights.len() - 1;
         request.appends = self.appends.len() as u64;
         if let (Asked::Cancel { job } | Asked::Subscribe { job, .. }, Some(session)) =
             (&request.asked, session)
@@ -215,9 +215,9 @@ impl Oracle {
         };
         let id = reply.request_id.as_ref().map_or(0, |id| hash(id.as_str().as_bytes()));
         let asked = self.request(link, id).map(|index| self.requests[index].clone());
-        let before = asked.as_ref().map_or(self.sights, |request| request.sights);
+        let before = asked.as_ref().map_or_else(|| self.policy(), |request| request.sights);
         let principal = self.sessions[session].principal.clone();
-        if self.sight(self.sights, &principal, job).max(self.sight(before, &principal, job)) < 2 {
+        if self.sights_since(before, &principal, job).1 < 2 {
             self.fail("VIS-1", format_args!("{principal} follows a job that it may not"));
             return;
         }
@@ -298,14 +298,15 @@ impl Oracle {
 
     pub(super) fn listed(&mut self, link: usize, session: usize, reply: &Reply<'_>) {
         let id = reply.request_id.as_ref().map_or(0, |id| hash(id.as_str().as_bytes()));
-        let before = self.request(link, id).map_or(self.sights, |index| self.requests[index].sights);
+        let before =
+            self.request(link, id).map_or_else(|| self.policy(), |index| self.requests[index].sights);
         let principal = self.sessions[session].principal.clone();
         for entry in reply.jobs.iter().flatten() {
             let Some(job) = self.job(read::ulid(entry.job_id.as_str())) else {
                 self.fail("SEQ-6", format_args!("a list shows a job that is not stored"));
                 return;
             };
-            let seen = self.sight(self.sights, &principal, job).max(self.sight(before, &principal, job));
+            let (_, seen) = self.sights_since(before, &principal, job);
             if seen == 0 {
                 self.fail("VIS-1", format_args!("{principal} is shown a job that it may not see"));
             } else if !self.is_committed(self.jobs[job].append) {
