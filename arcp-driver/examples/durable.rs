@@ -97,6 +97,7 @@ impl Bench {
             lease: Arc::new(Lease::default()),
             parent: None,
             started: true,
+            restartable: false,
         };
         // As large as what the other figures are measured with.
         let body = format!(r#"{{"level":"info","message":"{}"}}"#, "x".repeat(180));

@@ -1,6 +1,7 @@
 //! How many events a second one job carries from its agent to its client, over the memory transport.
 //!
-//! `cargo run --release --example throughput [events] [threads]`
+//! `cargo run --release --example throughput [events] [threads] [FILE]`; with a file, and the feature `sqlite`, each of them is
+//! on the disk before the client has it.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -12,7 +13,9 @@ use std::thread;
 use std::time::Instant;
 
 use arcp_driver::memory::Switchboard;
-use arcp_driver::{AgentError, Client, ClientConfig, JobContext, Runtime, SystemClock, Timer};
+use arcp_driver::{
+    AgentError, Client, ClientConfig, JobContext, Runtime, RuntimeBuilder, SystemClock, Timer,
+};
 use arcp_proto::time::Now;
 use futures_executor::block_on;
 
@@ -25,8 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::builder()
         .bearer("token", "alice")
         .agent("talk", talk)
-        .config(|config| config.limits.hellos_per_second = 1_000)
-        .build()?;
+        .config(|config| config.limits.hellos_per_second = 1_000);
+    let runtime = match arguments.next() {
+        Some(file) => durable(runtime, &file)?,
+        None => runtime,
+    };
+    let runtime = runtime.build()?;
     let (handle, endpoint, mut tasks) = runtime.start(ThreadTimer::new());
     pool.spawn(async move { endpoint.await.expect("the memory store does not fail") });
     let spawner = pool.clone();
@@ -70,6 +77,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{trips} submits one after the other: {:.1} µs each", seconds / f64::from(trips) * 1e6);
     block_on(client.close());
     Ok(())
+}
+
+#[cfg(feature = "sqlite")]
+fn durable(runtime: RuntimeBuilder, file: &str) -> Result<RuntimeBuilder, Box<dyn Error>> {
+    Ok(runtime.store(arcp_driver::sqlite::SqliteStore::open(file)?))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn durable(_: RuntimeBuilder, _: &str) -> Result<RuntimeBuilder, Box<dyn Error>> {
+    Err("a file needs the feature `sqlite`".into())
 }
 
 async fn talk(job: JobContext, lines: u64) -> Result<u64, AgentError> {

@@ -19,7 +19,7 @@ use arcp_proto::agent::AgentRef;
 use arcp_proto::error::ApiMisuse;
 use arcp_proto::id::{JobKey, SessionKey};
 use arcp_proto::lease::{Amount, Currency, Lease, parse_budget};
-use arcp_proto::runtime::{AgentInput, StartJob, StopReason};
+use arcp_proto::runtime::{AgentInput, MAX_CHECKPOINT_BYTES, Restart, StartJob, StopReason};
 use arcp_proto::trace::TraceId;
 use arcp_proto::wire::RawJson;
 use arcp_proto::wire::credential::Credential;
@@ -27,6 +27,7 @@ use arcp_proto::wire::emission::ToolError;
 use arcp_proto::wire::event::{ChunkEmission, Emission, LogLevel};
 use futures_channel::oneshot;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::queue::{Send, Sender};
 use crate::runtime::{Alarm, Control, Said};
@@ -70,6 +71,7 @@ struct Inner {
     lease: Arc<Lease>,
     parent: Option<JobKey>,
     frame_limit: usize,
+    restart: Option<Box<Restart>>,
     calls: AtomicU64,
     spans: AtomicU64,
     queue: Sender<Said>,
@@ -97,8 +99,11 @@ impl JobContext {
             lease,
             parent,
             frame_limit,
+            restart,
         } = start;
         control.give(credentials);
+        // Every call is told in an event, so there were no more of them.
+        let calls = restart.as_ref().map_or(0, |restart| restart.position);
         let job = Inner {
             key,
             agent,
@@ -108,7 +113,8 @@ impl JobContext {
             lease,
             parent,
             frame_limit,
-            calls: AtomicU64::new(0),
+            restart,
+            calls: AtomicU64::new(calls),
             spans: AtomicU64::new(0),
             queue,
             control,
@@ -159,6 +165,22 @@ impl JobContext {
     #[must_use]
     pub fn parent(&self) -> Option<JobKey> {
         self.job.parent
+    }
+
+    /// What there is already if the job is run again after its process ended; `None` at its first start. See
+    /// [`RuntimeBuilder::restartable`](crate::RuntimeBuilder::restartable).
+    #[must_use]
+    pub fn restart(&self) -> Option<&Restart> {
+        self.job.restart.as_deref()
+    }
+
+    /// What was given to [`JobContext::checkpoint`] last, if the job is run again.
+    ///
+    /// # Errors
+    /// What was kept is no `T`.
+    pub fn last_checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        let checkpoint = self.restart().and_then(|restart| restart.checkpoint.as_ref());
+        checkpoint.map(|checkpoint| checkpoint.state.decode()).transpose()
     }
 
     /// Whether the job is being stopped: it was cancelled, or its time is up. The agent has the runtime's grace to return
@@ -295,6 +317,35 @@ impl JobContext {
     /// Emits an event of a vendor's kind, `x-vendor.<vendor>.<name>`. `body` must serialize to a JSON object.
     pub fn vendor<T: Serialize + ?Sized>(&self, kind: &str, body: &T) -> Emit<'_> {
         self.emit_checked(encode("body", body).and_then(|body| Emission::vendor(kind, &body)))
+    }
+
+    /// Keeps a state of the agent's own, at most 256 KiB of JSON: should the process end and the job be run again, it is there,
+    /// and the one before is not. It is stored together with what was said before it, or after that; nothing waits for it.
+    /// What is said after it will have been said as well ([`Restart::position`] tells how much that is). Without a
+    /// [durable](crate::Store::is_durable) store, or of agents that are never run again, it is for nothing.
+    ///
+    /// ```
+    /// # use arcp_driver::{AgentError, JobContext};
+    /// async fn count(job: JobContext, to: u64) -> Result<u64, AgentError> {
+    ///     let done: u64 = job.last_checkpoint()?.unwrap_or(0);
+    ///     for number in done + 1..=to {
+    ///         job.progress(number).of(to).await?;
+    ///         job.checkpoint(&number).await?;
+    ///     }
+    ///     Ok(to)
+    /// }
+    /// ```
+    pub fn checkpoint<T: Serialize + ?Sized>(&self, state: &T) -> Emit<'_> {
+        match encode("state", state) {
+            Ok(state) if state.len() <= MAX_CHECKPOINT_BYTES => {
+                Emit(State::Waiting(self.job.queue.send(Said::Input(AgentInput::Checkpoint(state)))))
+            }
+            Ok(state) => {
+                let (bytes, limit) = (state.len(), MAX_CHECKPOINT_BYTES);
+                Emit(State::Refused(Some(ApiMisuse::TooLarge { bytes, limit })))
+            }
+            Err(misuse) => Emit(State::Refused(Some(misuse))),
+        }
     }
 
     /// Streams the result as text. The agent then returns `()` (protocol §4.4).

@@ -125,8 +125,8 @@ pub use arcp_proto::id::{CredentialKey, JobId, JobKey, SessionId};
 pub use arcp_proto::lease::{Amount, Canonical, Capability, Currency, Denial, Lease, LeaseRequest};
 pub use arcp_proto::observe::{ObservePolicy, ObservedJob, Sight, Visibility};
 pub use arcp_proto::runtime::{
-    Access, Credentials, Decision, IssueRequest, Issued, IssuedCredential, LeaseDecision, LeaseQuestion,
-    Revocation, Revoked, RuntimeEvent, StopReason, Verdict,
+    Access, Checkpoint, Credentials, Decision, IssueRequest, Issued, IssuedCredential, LeaseDecision,
+    LeaseQuestion, Restart, Revocation, Revoked, RuntimeEvent, StopReason, Streamed, Verdict,
 };
 pub use arcp_proto::secret::Secret;
 pub use arcp_proto::time::{Instant, Now, UnixTime};

@@ -1,6 +1,6 @@
 //! Agent names, versions and the inventory (protocol §3.7).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -85,6 +85,7 @@ impl fmt::Debug for AgentRef {
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
     agents: BTreeMap<String, Versions>,
+    restartable: BTreeSet<String>,
 }
 
 /// The versions of one agent.
@@ -131,6 +132,26 @@ impl Inventory {
         }
         entry.default = Some(version.to_string());
         Ok(())
+    }
+
+    /// Jobs of this agent, which was added, may be run again after the process that ran them has ended. A bare name means the
+    /// agent without a version.
+    ///
+    /// # Errors
+    /// [`Unresolved`] if there is no such agent.
+    pub fn set_restartable(&mut self, agent: &AgentRef) -> Result<(), Unresolved> {
+        let entry = self.agents.get(agent.name()).ok_or(Unresolved::Name)?;
+        if agent.version().is_some_and(|version| !entry.versions.iter().any(|known| known == version)) {
+            return Err(Unresolved::Version);
+        }
+        self.restartable.insert(agent.as_str().to_string());
+        Ok(())
+    }
+
+    /// Whether jobs of this resolved agent may be run again.
+    #[must_use]
+    pub fn is_restartable(&self, agent: &AgentRef) -> bool {
+        self.restartable.contains(agent.as_str())
     }
 
     /// What a submitted reference means: `name@version` where the agent has versions, the bare name where not.
@@ -219,5 +240,22 @@ mod tests {
         inventory.set_default(&agent("refactor@1.0.0")).unwrap();
         assert_eq!(inventory.resolve(&agent("refactor")), Ok(agent("refactor@1.0.0")));
         assert_eq!(inventory.set_default(&agent("refactor@9")), Err(Unresolved::Version));
+    }
+
+    #[test]
+    fn what_may_be_run_again_is_said_of_each_version() {
+        let mut inventory = Inventory::default();
+        for text in ["refactor@1.0.0", "refactor@2.0.0", "mailer"] {
+            inventory.add(&agent(text));
+        }
+        inventory.set_restartable(&agent("refactor@2.0.0")).unwrap();
+        inventory.set_restartable(&agent("mailer")).unwrap();
+        assert_eq!(inventory.set_restartable(&agent("refactor@3.0.0")), Err(Unresolved::Version));
+        assert_eq!(inventory.set_restartable(&agent("nobody")), Err(Unresolved::Name));
+        let may = |text| inventory.is_restartable(&agent(text));
+        assert_eq!(
+            ["refactor@1.0.0", "refactor@2.0.0", "refactor", "mailer"].map(may),
+            [false, true, false, true]
+        );
     }
 }

@@ -56,6 +56,18 @@ impl ChunkWriter {
         Self { result, next: 0, bytes: 0, most, encoding: None, finished: false }
     }
 
+    /// A writer that goes on where one of an earlier process ended.
+    #[must_use]
+    pub const fn resume(
+        result: ResultKey,
+        most: u64,
+        encoding: ChunkEncoding,
+        (chunks, bytes): (u64, u64),
+        is_finished: bool,
+    ) -> Self {
+        Self { result, next: chunks, bytes, most, encoding: Some(encoding), finished: is_finished }
+    }
+
     /// The result's id.
     #[must_use]
     pub const fn result(&self) -> ResultKey {

@@ -161,6 +161,9 @@ pub struct Limits {
     pub jobs: usize,
     /// Running jobs of one principal; more wait in `pending`. Default 50.
     pub running_jobs: usize,
+    /// How often a job is run again without a new checkpoint: a job that brings its process down each time must not do so for
+    /// ever. Default 3.
+    pub restarts: u32,
     /// Subscriptions of one principal. Default 1 000.
     pub subscriptions: usize,
     /// Subscribers of one job. Default 256.
@@ -214,6 +217,7 @@ impl Default for Limits {
             idle_session: Duration::from_secs(3_600),
             jobs: 1_000,
             running_jobs: 50,
+            restarts: 3,
             subscriptions: 1_000,
             subscribers: 256,
             idempotency_keys: 100_000,

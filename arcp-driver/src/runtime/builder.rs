@@ -54,6 +54,7 @@ impl Runtime {
             entropy: None,
             observer: Observer::default(),
             rules: Rules::default(),
+            restartable: Vec::new(),
             error: None,
         }
     }
@@ -110,6 +111,7 @@ pub struct RuntimeBuilder {
     entropy: Option<Box<dyn Entropy + Send>>,
     observer: Observer,
     rules: Rules,
+    restartable: Vec<AgentRef>,
     error: Option<BuildError>,
 }
 
@@ -128,6 +130,9 @@ pub enum BuildError {
     /// Two agents of one name and version.
     #[error("the agent `{0}` was added twice")]
     DuplicateAgent(String),
+    /// An agent that was not added under this name is to be run again.
+    #[error("no agent was added as `{0}`, so it cannot be run again")]
+    UnknownAgent(String),
     /// One token for two principals. The token is not shown.
     #[error("the token of `{0}` belongs to another principal already")]
     DuplicateToken(String),
@@ -179,6 +184,19 @@ impl RuntimeBuilder {
     pub fn agents<N: AsRef<str>>(mut self, agents: impl IntoIterator<Item = (N, Agent)>) -> Self {
         for (name, agent) in agents {
             self.add(name.as_ref(), agent);
+        }
+        self
+    }
+
+    /// Has jobs of this agent, added under this name, run again after the process that ran them has ended, instead of ending
+    /// with `INTERNAL_ERROR`: under the same job id, with the same input, with what the agent last gave to
+    /// [`JobContext::checkpoint`], and with another credential if they had one. What they say continues their stream. It takes
+    /// a [durable](Store::is_durable) store. Jobs that were delegated end all the same, since nobody waits for them any
+    /// more; a job that is run again three times without a new checkpoint is not run again.
+    pub fn restartable(mut self, name: &str) -> Self {
+        match AgentRef::parse(name) {
+            Err(reason) => self.fail(BuildError::Agent { name: name.to_owned(), reason }),
+            Ok(reference) => self.restartable.push(reference),
         }
         self
     }
@@ -285,6 +303,12 @@ impl RuntimeBuilder {
         }
         if self.verification.is_empty() {
             return Err(BuildError::AdmitsNobody);
+        }
+        for agent in &self.restartable {
+            if !self.agents.contains_key(agent.as_str()) || self.config.agents.set_restartable(agent).is_err()
+            {
+                return Err(BuildError::UnknownAgent(agent.to_string()));
+            }
         }
         if let Some(visibility) = self.rules.into_visibility() {
             self.config.visibility = visibility;

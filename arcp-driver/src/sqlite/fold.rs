@@ -127,6 +127,7 @@ impl<'c> Fold<'c> {
                 return self.notice(*session, *seq, *job, event, *cost);
             }
             Record::Started { .. }
+            | Record::Checkpoint { .. }
             | Record::Counters { .. }
             | Record::Follow { .. }
             | Record::Unfollow { .. }
@@ -138,7 +139,10 @@ impl<'c> Fold<'c> {
         let owner_before = row.owner;
         row.apply(record);
         let owner = row.owner;
-        if matches!(record, Record::Started { .. }) {
+        if let Record::Checkpoint { state, .. } = record {
+            self.bytes += state.len();
+        }
+        if matches!(record, Record::Started { .. } | Record::Checkpoint { .. }) {
             self.record_changed(key);
         }
         let other = match record {
@@ -180,8 +184,12 @@ impl<'c> Fold<'c> {
             self.lingering.insert(id, event.job);
             return Ok(());
         };
+        let had_input = !row.record.input.is_null() || row.checkpoint.is_some();
         row.apply(record);
         if row.end.is_some() {
+            if had_input {
+                self.record_changed(event.job);
+            }
             for (session, _) in &event.deliveries {
                 self.link(event.job, *session)?;
             }

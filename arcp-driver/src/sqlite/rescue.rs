@@ -154,7 +154,7 @@ impl Whole {
         }
         for (key, (id, row)) in &self.jobs {
             bytes.clear();
-            encode_job_record(&row.record, &mut bytes);
+            encode_job_record(row, &mut bytes);
             fresh
                 .prepare_cached("INSERT INTO jobs (id, key, crc, record) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![id, sums::id(key.ulid()), sums::row(key.ulid(), &bytes), bytes])?;

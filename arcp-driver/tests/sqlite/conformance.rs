@@ -68,6 +68,7 @@ fn every_answer_is_that_of_the_tables() {
         kinds.append(&mut history.kinds);
     }
     let all = [
+        "checkpoint",
         "counters",
         "credential",
         "death",

@@ -14,8 +14,8 @@ use arcp_proto::runtime::{CredentialState, StopReason};
 use arcp_proto::wire::event::{Content, LoggedEvent};
 
 use super::records::{
-    ALL, accepted, at, bytes, chunk, credential, died, event, failed, job_key, line, opened, session_key,
-    succeeded,
+    ALL, accepted, at, bytes, chunk, credential, died, event, failed, job_key, line, opened, raw,
+    session_key, succeeded,
 };
 
 pub(crate) struct History<'a> {
@@ -110,7 +110,12 @@ impl<'a> History<'a> {
                 kind = "started";
                 Record::Started { job: key }
             }
-            10..60 => return self.events(&job),
+            10..12 => {
+                kind = "checkpoint";
+                let state = raw(&format!("[{}]", self.below(1_000)));
+                Record::Checkpoint { job: key, state }
+            }
+            12..60 => return self.events(&job),
             60..70 => return self.page(&job),
             70..74 => {
                 kind = "notice";

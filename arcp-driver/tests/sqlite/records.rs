@@ -75,6 +75,7 @@ pub(crate) fn accepted(number: u64, owner: Option<SessionKey>) -> JobRecord {
             depth: 1,
         }),
         started: number.is_multiple_of(2),
+        restartable: number.is_multiple_of(5),
     }
 }
 

@@ -91,6 +91,40 @@ pub struct StartJob {
     pub credentials: Vec<Arc<Credential>>,
     /// The largest frame the owner's connection takes, in bytes; an event must fit.
     pub frame_limit: usize,
+    /// What there is already if it is run again; `None` at its first start.
+    pub restart: Option<Box<Restart>>,
+}
+
+/// What a job that is run again has done before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// What its agent kept last.
+    pub checkpoint: Option<Checkpoint>,
+    /// How many events its log had when its process ended: those after the checkpoint's position were said after it, and are
+    /// there all the same.
+    pub position: u64,
+    /// The result it had begun to stream, which goes on behind that.
+    pub streamed: Option<Streamed>,
+}
+
+/// An agent's own state at some moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// The state.
+    pub state: RawJson,
+    /// How many events its log had then.
+    pub position: u64,
+}
+
+/// How far a streamed result is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streamed {
+    /// Chunks so far.
+    pub chunks: u64,
+    /// Bytes so far, after decoding.
+    pub bytes: u64,
+    /// Whether the last chunk is there.
+    pub is_complete: bool,
 }
 
 /// Why a job is being stopped (D-110).
@@ -106,6 +140,9 @@ pub enum StopReason {
     ParentEnded,
 }
 
+/// Bytes of JSON text that an agent's own state may take.
+pub const MAX_CHECKPOINT_BYTES: usize = 256 * 1_024;
+
 /// What an agent says of its job.
 #[derive(Debug, Clone)]
 pub enum AgentInput {
@@ -113,6 +150,8 @@ pub enum AgentInput {
     Emit(Emission),
     /// A piece of a streamed result.
     Chunk(ChunkEmission),
+    /// What it wants to know should it be run again, at most [`MAX_CHECKPOINT_BYTES`].
+    Checkpoint(RawJson),
     /// It asks for a job of its own. Answered with [`JobNews::Delegated`].
     Delegate(Box<Delegation>),
     /// The end.

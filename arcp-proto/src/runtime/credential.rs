@@ -353,9 +353,11 @@ impl RuntimeEndpoint {
         if !core::mem::take(&mut job.lost_credential) {
             return;
         }
-        let principal = job.principal;
+        let (principal, is_restart) = (job.principal, job.restart.is_some());
         if failed {
             self.fail_job(handle, Self::no_credential());
+        } else if is_restart {
+            self.run_again(handle);
         } else {
             self.start_queued(principal);
         }

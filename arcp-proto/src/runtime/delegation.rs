@@ -163,6 +163,8 @@ impl RuntimeEndpoint {
             lease: Arc::clone(&lease),
             parent: Some(ParentRecord { job: job.key, delegation: delegate, depth }),
             started: true,
+            // Its parent's agent, which waits for it, goes with the process.
+            restartable: false,
         };
         let (handle, position) = self.enter_job(record, job.principal, (owner, Some(parent)), provision);
         let due = self.set_aside(parent, &lease);

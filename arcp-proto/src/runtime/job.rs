@@ -1,5 +1,6 @@
 //! One job: lifecycle, log, followers (protocol §3.4).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -13,7 +14,7 @@ use crate::config::Limits;
 use crate::id::{CredentialKey, JobKey};
 use crate::lease::{Counters, Expiry, Lease};
 use crate::replay::{Retention, RetentionLimit};
-use crate::runtime::agent::StopReason;
+use crate::runtime::agent::{Restart, StopReason};
 use crate::runtime::collected::Collected;
 use crate::runtime::ledger::Held;
 use crate::runtime::log::{Mark, Position};
@@ -177,8 +178,12 @@ pub(crate) struct Job {
     pub(crate) expected_children: usize,
     /// A new one has been asked for.
     pub(crate) renews_credential: bool,
-    /// It was accepted with one whose value a restart has lost, and starts when it has another.
+    /// It was accepted with one whose value a restart has lost, and starts, or is run again, when it has another.
     pub(crate) lost_credential: bool,
+    /// Whether it may be run again after the process has ended.
+    pub(crate) restartable: bool,
+    /// What it has done before it is run again, until it is.
+    pub(crate) restart: Option<Box<Restart>>,
     held: u8,
 }
 
@@ -231,6 +236,8 @@ impl Job {
             expected_children: 0,
             renews_credential: false,
             lost_credential: false,
+            restartable: record.restartable,
+            restart: None,
             held: 0,
         }
     }

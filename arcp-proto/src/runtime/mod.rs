@@ -40,6 +40,7 @@ mod refusal;
 mod repeat;
 mod reply;
 mod requests;
+mod restart;
 mod resume;
 mod revocation;
 pub mod rows;
@@ -83,7 +84,10 @@ use source::Sources;
 use store::{Command, StoreDone, StoreId};
 use submit::Submission;
 
-pub use agent::{AgentEnd, AgentFailure, AgentInput, Child, ChildEnd, JobNews, StartJob, StopReason};
+pub use agent::{
+    AgentEnd, AgentFailure, AgentInput, Checkpoint, Child, ChildEnd, JobNews, MAX_CHECKPOINT_BYTES, Restart,
+    StartJob, StopReason, Streamed,
+};
 pub use event::{Access, Decision, RuntimeEvent};
 pub use job::JobState;
 pub use ledger::CredentialState;
@@ -410,6 +414,7 @@ impl RuntimeEndpoint {
         match input {
             AgentInput::Emit(emission) => self.emit(job, emission),
             AgentInput::Chunk(chunk) => self.emit_chunk(job, chunk),
+            AgentInput::Checkpoint(state) => self.checkpoint(job, state),
             AgentInput::Delegate(delegation) => self.delegate(job, *delegation),
             AgentInput::Finish(end) => self.agent_ended(job, end),
         }

@@ -52,8 +52,8 @@ const PAGE: usize = 256;
 /// ```
 ///
 /// Sessions come back detached, with their tokens good and their resume window beginning anew. Jobs that were running
-/// have lost their agents and end: by the reason they were being stopped for, else with `INTERNAL_ERROR`. Jobs that had
-/// not started do so.
+/// have lost their agents and end: by the reason they were being stopped for, else with `INTERNAL_ERROR`, unless their agent
+/// may be run again, which it is then. Jobs that had not started do so.
 #[expect(missing_debug_implementations, reason = "the entropy source shows nothing")]
 pub struct Recovery {
     endpoint: Option<Box<RuntimeEndpoint>>,
@@ -194,10 +194,13 @@ impl RuntimeEndpoint {
             let (state, principal) = (job.state, job.principal);
             match stopping {
                 Some((reason, _)) => self.end_job(handle, terminal_of(&reason)),
-                None if state == JobState::Running => self.end_job(handle, interrupted()),
+                None if state == JobState::Running && job.restart.is_none() => {
+                    self.end_job(handle, interrupted());
+                }
                 None if job.lost_credential && !self.provisions() => {
                     self.fail_job(handle, Self::no_credential());
                 }
+                None if state == JobState::Running => self.run_again(handle),
                 None => self.start_queued(principal),
             }
         }
@@ -230,6 +233,8 @@ impl RuntimeEndpoint {
     }
 
     fn recover_job(&mut self, row: JobRow) -> JobHandle {
+        let restart = self.restart_of(&row);
+        let chunks = row.chunks;
         let JobRow { record, owner, positions, last_origin, followers, counters, stopping, end, .. } = row;
         let principal = self.principals.enter(&record.principal, &self.config.limits, self.now.mono);
         let owner = owner.and_then(|owner| self.session_keys.get(&owner).copied());
@@ -242,6 +247,10 @@ impl RuntimeEndpoint {
         job.acceptance_known = true;
         job.last_origin = last_origin;
         job.stopping = stopping.map(|(reason, _)| reason);
+        if restart.is_some() {
+            job.resume_chunks(chunks, self.config.limits.result_bytes);
+        }
+        job.restart = restart;
         job.state = match end.map(|end| end.status) {
             Some(FinalStatus::Success) => JobState::Success,
             Some(FinalStatus::Error) => JobState::Error,

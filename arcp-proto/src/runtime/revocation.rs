@@ -139,8 +139,8 @@ impl RuntimeEndpoint {
         }
     }
 
-    /// Takes back what the ledger says after a restart, which no value has survived. A job that has not started is to have
-    /// another credential first.
+    /// Takes back what the ledger says after a restart, which no value has survived. A job that has not started, or
+    /// is to be run again, is to have another credential first.
     pub(super) fn recover_credentials(&mut self, records: Vec<CredentialRecord>) {
         let mut left = BTreeSet::new();
         for record in records {
@@ -151,7 +151,8 @@ impl RuntimeEndpoint {
                 Some((handle, job)) => {
                     job.credential_keys.push(key);
                     // Also if it was revoked at an earlier restart, which was interrupted in its turn.
-                    if was_issued && job.state == JobState::Pending && job.stopping.is_none() {
+                    let is_to_run = job.state == JobState::Pending || job.restart.is_some();
+                    if was_issued && is_to_run && job.stopping.is_none() {
                         job.lost_credential = true;
                         left.insert(handle);
                     }

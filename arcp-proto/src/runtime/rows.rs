@@ -60,7 +60,8 @@ pub struct SessionRow {
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
-    /// How it was accepted. `started` is set, and `input` is `null`, once the job has started.
+    /// How it was accepted. `started` is set once the job has started; `input` is `null` from then on, of a job that may be
+    /// run again from its end on.
     pub record: JobRecord,
     /// The session that owns it; `None` once that is dead.
     pub owner: Option<SessionKey>,
@@ -78,6 +79,10 @@ pub struct JobRow {
     pub stopping: Option<(StopReason, UnixTime)>,
     /// The result it streams, from the first chunk on.
     pub chunks: Option<ChunkRow>,
+    /// What its agent wants to know should it be run again, until its end.
+    pub checkpoint: Option<CheckpointRow>,
+    /// How often it was run again since it was started, or since its last checkpoint.
+    pub restarts: u32,
     /// How it ended.
     pub end: Option<EndRow>,
 }
@@ -109,6 +114,15 @@ pub struct ChunkRow {
     pub is_complete: bool,
 }
 
+/// What an agent kept of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointRow {
+    /// Its state.
+    pub state: RawJson,
+    /// The position of the newest event before it; 0 before the first.
+    pub position: u64,
+}
+
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndRow {
@@ -132,6 +146,7 @@ impl Record {
             Self::Event(record) => Some(record.job),
             Self::Counters { job, .. }
             | Self::Started { job }
+            | Self::Checkpoint { job, .. }
             | Self::Deliver { job, .. }
             | Self::Follow { job, .. }
             | Self::Unfollow { job, .. }
@@ -229,10 +244,12 @@ impl JobRow {
             followers: owner.map(follower).into_iter().collect(),
             stopping: None,
             chunks: None,
+            checkpoint: None,
+            restarts: 0,
             end: None,
         };
         if row.record.started {
-            row.start();
+            row.drop_input();
         }
         row
     }
@@ -255,6 +272,11 @@ impl JobRow {
         match record {
             Record::Session(record) if record.dead_since.is_some() => self.forget_session(record.key),
             Record::Started { job } if *job == key => self.start(),
+            Record::Checkpoint { job, state } if *job == key && self.end.is_none() => {
+                let position = self.positions.last();
+                self.checkpoint = Some(CheckpointRow { state: state.clone(), position });
+                self.restarts = 0;
+            }
             Record::Counters { job, counters } if *job == key => {
                 for counter in counters {
                     self.counters.set(counter.clone());
@@ -305,8 +327,16 @@ impl JobRow {
     }
 
     fn start(&mut self) {
-        self.record.started = true;
-        self.record.input = RawJson::null();
+        if core::mem::replace(&mut self.record.started, true) {
+            self.restarts = self.restarts.saturating_add(1);
+        }
+        self.drop_input();
+    }
+
+    fn drop_input(&mut self) {
+        if !self.record.restartable || self.end.is_some() {
+            self.record.input = RawJson::null();
+        }
     }
 
     fn event(&mut self, record: &EventRecord) {
@@ -344,6 +374,8 @@ impl JobRow {
                 };
                 self.end = Some(EndRow { status: terminal.status(), code, at: record.event.ts, position });
                 self.stopping = None;
+                self.checkpoint = None;
+                self.drop_input();
                 self.followers.retain(|follower| follower.through < position);
             }
         }

@@ -32,8 +32,12 @@ impl RuntimeEndpoint {
         let owner = self.jobs.get(handle).and_then(|job| job.owner);
         let session = owner.and_then(|owner| self.sessions.get(owner)).map(|session| session.key);
         let Some(job) = self.jobs.get_mut(handle) else { return };
-        let Step::To(running) = job.state.on(JobEdge::Start) else { return };
-        job.state = running;
+        let restart = job.restart.take();
+        match job.state.on(JobEdge::Start) {
+            Step::To(running) => job.state = running,
+            Step::NoOp if restart.is_some() => {}
+            Step::NoOp | Step::Illegal => return,
+        }
         job.agent_runs = true;
         let input = job.input.take().unwrap_or_else(RawJson::null);
         let held = job.is_held();
@@ -50,6 +54,7 @@ impl RuntimeEndpoint {
             parent: job.parentage.map(|parentage| parentage.job),
             credentials: job.credential.iter().map(|held| Arc::clone(&held.credential)).collect(),
             frame_limit,
+            restart,
         };
         self.outputs.push_back(Output::StartJob(alloc::boxed::Box::new(start)));
         if held {

@@ -210,10 +210,17 @@ pub enum Record {
     Session(SessionRecord),
     /// A job was accepted.
     Job(JobRecord),
-    /// A queued job begins.
+    /// A queued job begins, or one whose agent went with its process begins again.
     Started {
         /// The job.
         job: JobKey,
+    },
+    /// An agent's own state, from which it goes on should it be run again.
+    Checkpoint {
+        /// The job.
+        job: JobKey,
+        /// The state.
+        state: RawJson,
     },
     /// Counters of a job's budget moved, by what is recorded behind this in the same append: a charge, the escrow of a
     /// delegation, the refund of a child that ends (protocol §5.6).
@@ -348,6 +355,8 @@ pub struct JobRecord {
     pub parent: Option<ParentRecord>,
     /// Whether it started at once; otherwise it waits for a [`Record::Started`].
     pub started: bool,
+    /// Whether it may be run again after the process that runs it has ended. Then the input is kept until its end.
+    pub restartable: bool,
 }
 
 /// The delegation a child comes from (protocol §6).

@@ -320,6 +320,7 @@ impl RuntimeEndpoint {
         };
         let holder = self.principals.at(principal);
         let starts = holder.running_jobs < self.config.limits.running_jobs && holder.queued.is_empty();
+        let restartable = self.config.agents.is_restartable(&agent);
         let record = JobRecord {
             key,
             principal: Arc::clone(&holder.name),
@@ -335,6 +336,7 @@ impl RuntimeEndpoint {
             lease,
             parent: None,
             started: starts,
+            restartable,
         };
         let (handle, position) = self.enter_job(record, principal, (Some(request.session), None), provision);
         self.answer(request, Some(*slot), position, Reply::Accepted(handle));

@@ -27,6 +27,7 @@ mod peers;
 mod policy;
 mod properties;
 mod recovery;
+mod restart;
 mod resume;
 mod retention;
 mod sessions;
@@ -59,5 +60,6 @@ pub(super) fn job_record(key: JobKey) -> JobRecord {
         lease: alloc::sync::Arc::default(),
         parent: None,
         started: false,
+        restartable: false,
     }
 }

@@ -147,7 +147,7 @@ async fn every_command_of_a_client_fails_in_one_line() {
         (
             &["kill"],
             2,
-            "no command `kill`; the commands are demo, serve, submit, ls, agents, tail and cancel",
+            "no command `kill`; the commands are demo, serve, submit, ls, agents, tail, cancel, db, jobs and replay",
         ),
     ];
     for (arguments, code, said) in table {

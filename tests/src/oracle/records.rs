@@ -146,6 +146,8 @@ impl Oracle {
                     self.jobs[job].started_append = append;
                 }
             }
+            // What an agent keeps is its own business.
+            Record::Checkpoint { .. } => {}
             Record::Counters { job, counters } => {
                 if let Some(job) = self.job(job.ulid().bits()) {
                     for counter in counters {

@@ -6,7 +6,7 @@ use arcp_proto::agent::AgentRef;
 use arcp_proto::error::ErrorCode;
 use arcp_proto::id::{CredentialKey, DelegationKey, JobKey, ResultKey, SessionKey, Ulid};
 use arcp_proto::lease::{Amount, Counter, Counters, Currency, Lease};
-use arcp_proto::runtime::rows::{ChunkRow, EndRow, FollowerRow, JobRow};
+use arcp_proto::runtime::rows::{CheckpointRow, ChunkRow, EndRow, FollowerRow, JobRow};
 use arcp_proto::runtime::store::{CredentialRecord, JobRecord, ParentRecord};
 use arcp_proto::runtime::{CredentialState, StopReason};
 use arcp_proto::trace::TraceId;
@@ -19,8 +19,9 @@ const RECORD_VERSION: u8 = 1;
 const STATE_VERSION: u8 = 1;
 const CREDENTIAL_VERSION: u8 = 1;
 
-/// Appends how a job was accepted, without its key.
-pub(crate) fn encode_job_record(record: &JobRecord, into: &mut Vec<u8>) {
+/// Appends how a job was accepted and what its agent keeps, without its key.
+pub(crate) fn encode_job_record(row: &JobRow, into: &mut Vec<u8>) {
+    let record = &row.record;
     let mut out = Encoder(into);
     out.byte(RECORD_VERSION);
     out.text(&record.principal);
@@ -40,6 +41,12 @@ pub(crate) fn encode_job_record(record: &JobRecord, into: &mut Vec<u8>) {
         out.byte(parent.depth);
     });
     out.flag(record.started);
+    out.flag(record.restartable);
+    out.option(row.checkpoint.as_ref(), |out, checkpoint| {
+        out.bytes(checkpoint.state.as_bytes());
+        out.number(checkpoint.position);
+    });
+    out.number(u64::from(row.restarts));
 }
 
 fn lease(lease: &Lease, out: &mut Encoder<'_>) {
@@ -114,7 +121,7 @@ fn stop_reason(reason: &StopReason, out: &mut Encoder<'_>) {
 
 /// The row that [`encode_job_record`] and [`encode_job_state`] wrote.
 pub(crate) fn decode_job(key: JobKey, record: &[u8], state: &[u8]) -> Result<JobRow> {
-    let record = decode_record(key, record)?;
+    let (record, checkpoint, restarts) = decode_record(key, record)?;
     let mut from = Decoder(state);
     from.version(STATE_VERSION)?;
     let row = JobRow {
@@ -141,6 +148,8 @@ pub(crate) fn decode_job(key: JobKey, record: &[u8], state: &[u8]) -> Result<Job
                 is_complete: from.flag()?,
             })
         })?,
+        checkpoint,
+        restarts,
         end: from.option(|from| {
             Ok(EndRow {
                 status: FinalStatus::parse(from.text()?).ok_or(Malformed("its final status is unknown"))?,
@@ -156,7 +165,7 @@ pub(crate) fn decode_job(key: JobKey, record: &[u8], state: &[u8]) -> Result<Job
     Ok(row)
 }
 
-fn decode_record(key: JobKey, bytes: &[u8]) -> Result<JobRecord> {
+fn decode_record(key: JobKey, bytes: &[u8]) -> Result<(JobRecord, Option<CheckpointRow>, u32)> {
     let mut from = Decoder(bytes);
     from.version(RECORD_VERSION)?;
     let record = JobRecord {
@@ -180,9 +189,15 @@ fn decode_record(key: JobKey, bytes: &[u8]) -> Result<JobRecord> {
             })
         })?,
         started: from.flag()?,
+        restartable: from.flag()?,
     };
+    let checkpoint = from.option(|from| {
+        let state = json(from.bytes()?)?;
+        Ok(CheckpointRow { state, position: from.number()? })
+    })?;
+    let restarts = u32::try_from(from.number()?).map_err(|_| Malformed("it was run again too often"))?;
     from.end()?;
-    Ok(record)
+    Ok((record, checkpoint, restarts))
 }
 
 fn decode_lease(from: &mut Decoder<'_>) -> Result<Lease> {

@@ -273,7 +273,7 @@ impl Fold<'_> {
             let Some(row) = &job.row else { continue };
             if record_is_dirty {
                 self.buffer.clear();
-                encode_job_record(&row.record, &mut self.buffer);
+                encode_job_record(row, &mut self.buffer);
                 let crc = sums::row(key.ulid(), &self.buffer);
                 record.execute(params![job.id, crc, self.buffer.as_slice()])?;
             }

@@ -68,6 +68,7 @@ fn job_record(key: JobKey, started: bool) -> JobRecord {
         owner: SessionKey::parse(SESSION),
         accepted_at: time().unix,
         started,
+        restartable: false,
         ..super::job_record(key)
     }
 }

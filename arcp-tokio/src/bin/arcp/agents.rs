@@ -43,14 +43,15 @@ pub(crate) fn add(builder: RuntimeBuilder, observer: &Observer) -> RuntimeBuilde
     let builder = with.add(builder, "research@1.0.0", research::research);
     let builder = with.add(builder, "summarise@1.0.0", research::summarise);
     let builder = with.add(builder, "sleep@1.0.0", plain::sleep);
-    with.add(builder, "fail@1.0.0", plain::fail)
+    with.add(builder, "fail@1.0.0", plain::fail).restartable("count@1.0.0")
 }
 
 /// What each agent does, takes and needs, for `--help`.
 pub(crate) const HELP: &str = "\
 Agents, and what they do with their input:
   echo       JSON: returns it
-  count      {\"to\": N}: reports progress from 1 to N, returns N
+  count      {\"to\": N}: reports progress from 1 to N, returns N; goes on where it
+             was after the process was killed, with --db
   report     {\"sections\": N}: writes a text with logs, progress and metrics;
              report@2.0.0 streams it in chunks, report@1.0.0 returns it whole
   bytes      {\"bytes\": N, \"piece\": M}: streams N bytes in base64 chunks of M

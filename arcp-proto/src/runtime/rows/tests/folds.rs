@@ -207,3 +207,31 @@ fn nothing_is_left_behind_of_what_is_over() {
     trim(&mut whole, Trim::WholeJob(job_key(1)));
     assert_eq!(whole, with(&[]));
 }
+
+#[test]
+fn what_may_be_run_again_keeps_its_input_and_checkpoint_until_its_end() {
+    let Record::Job(mut record) = accepted(1, 1) else { unreachable!() };
+    (record.restartable, record.started) = (true, true);
+    let state = |text: &'static str| RawJson::parse(text).unwrap();
+    let kept = |text| Record::Checkpoint { job: job_key(1), state: state(text) };
+    let mut records = Vec::from([
+        opened(1),
+        Record::Job(record),
+        kept("1"),
+        produced(1, 1, 1, log_line(1), &[(1, 1)]),
+        kept("2"),
+        Record::Started { job: job_key(1) },
+        Record::Started { job: job_key(1) },
+    ]);
+    let tables_before = tables(&records);
+    let row = job(&tables_before, 1);
+    assert_eq!(row.checkpoint, Some(CheckpointRow { state: state("2"), position: 1 }));
+    assert_eq!((row.restarts, row.record.input.as_str()), (2, "{\"n\":1}"));
+    records.push(kept("3"));
+    assert_eq!(job(&tables(&records), 1).restarts, 0);
+    records.push(produced(1, 2, 2, succeeded(), &[(1, 2)]));
+    records.push(kept("4"));
+    let tables_after = tables(&records);
+    let row = job(&tables_after, 1);
+    assert!(row.checkpoint.is_none() && row.record.input.is_null());
+}

@@ -190,3 +190,40 @@ fn a_crash_after_each_append_leaves_nothing_live() {
         assert!(swept(&mut world).is_empty() && world.issues.is_empty(), "after {appends} steps");
     }
 }
+
+#[test]
+fn a_job_that_is_run_again_has_another_credential_first() {
+    let restartable = || {
+        let mut config = provisioning();
+        config.agents.set_restartable(&crate::agent::AgentRef::parse("a").unwrap()).unwrap();
+        config
+    };
+    let mut world = World::with(restartable());
+    let (a, welcome) = private(&mut world, "good", QUIET);
+    world.provisioned(a, "m1", "one");
+    let old = CredentialKey::parse(&world.started[0].credentials[0].id).unwrap();
+    let mut world = world.restart(restartable());
+    world.settle();
+    let (issue, request) = world.only_issue();
+    assert!(world.started.is_empty(), "it waits for its credential");
+    assert_eq!(swept(&mut world), [old]);
+    world.make(issue, "two");
+    assert!(world.started[0].credentials[0].value.matches("two"));
+    assert_eq!(world.started[0].restart.as_ref().unwrap().position, 0);
+    let (_, frames) = resume_privately(&mut world, &welcome, 0);
+    assert_eq!(frames.last().unwrap()["payload"]["body"]["value"], "two");
+    world.finish(world.started[0].job, "1");
+    assert_eq!(swept(&mut world), [request.credential]);
+
+    // Without one it does not run, and does not hang either.
+    let mut world = World::with(restartable());
+    let (a, _) = private(&mut world, "good", QUIET);
+    world.provisioned(a, "m1", "one");
+    let mut world = world.restart(restartable());
+    world.settle();
+    let (issue, _) = world.only_issue();
+    world.runtime.handle_credentials(world.now, issue, Issued::Failed).unwrap();
+    world.settle();
+    assert!(world.started.is_empty() && world.runtime.population().unfinished_jobs == 0);
+    assert!(world.events.iter().any(|event| matches!(event, RuntimeEvent::JobEnded { .. })));
+}

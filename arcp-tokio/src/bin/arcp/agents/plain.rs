@@ -22,14 +22,29 @@ pub(super) struct Count {
     delay_ms: u64,
 }
 
+/// Numbers after which the one reached is kept.
+const KEPT: u64 = 16;
+
+/// Goes on where it was if the runtime has to run it again.
 pub(super) async fn count(job: JobContext, Count { to, delay_ms }: Count) -> Result<u64, AgentError> {
     limit("to", to, 1_000_000)?;
     let pace = pace(delay_ms)?;
-    for number in 1..=to {
+    for number in said(&job)? + 1..=to {
         pause(&job, pace).await?;
         job.progress(number).of(to).units("numbers").await?;
+        if number.is_multiple_of(KEPT) {
+            job.checkpoint(&number).await?;
+        }
     }
     Ok(to)
+}
+
+/// The last number that was said before: that of the checkpoint, and one for each event since.
+fn said(job: &JobContext) -> Result<u64, AgentError> {
+    let Some(restart) = job.restart() else { return Ok(0) };
+    let kept = job.last_checkpoint::<u64>()?.unwrap_or(0);
+    let position = restart.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position);
+    Ok(kept + restart.position.saturating_sub(position))
 }
 
 #[derive(Deserialize)]
