@@ -16,7 +16,7 @@ use super::executor::{Executor, Panicked, SCENARIO, caught};
 use super::log::Log;
 use super::random::{Random, Stream};
 use super::store::Disk;
-use super::trace::Trace;
+use super::trace::{Entry, Frame, Trace};
 use super::world::{Shared, StartError, World};
 use crate::queue::lock;
 use crate::runtime::RuntimeBuilder;
@@ -229,7 +229,7 @@ impl<T> Outcome<T> {
     /// What the scenario returned.
     ///
     /// # Panics
-    /// If it failed: with the seed, how it failed, and the end of the trace.
+    /// If it failed: with the seed, how it failed, and the end of the trace without its heartbeats.
     #[track_caller]
     #[expect(clippy::panic, reason = "documented: that is what it is for")]
     pub fn unwrap(self) -> T {
@@ -285,13 +285,20 @@ impl<T> fmt::Debug for Outcome<T> {
     }
 }
 
-/// What a failure has to say.
+/// What a failure has to say. Heartbeats are left out: a world that is stuck has nothing else at its end.
 pub(super) fn described(seed: u64, failure: &str, trace: &Trace) -> String {
-    let left_out = match trace.entries().len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        count => format!("  … {count} entries before these\n"),
-    };
-    format!("seed {seed}: {failure}\n\n{left_out}{}", trace.tail(SHOWN))
+    let is_heartbeat = |frame: &Frame| matches!(frame.kind(), "session.ping" | "session.pong");
+    let mut told: Vec<&Entry> = trace.entries().iter().collect();
+    told.retain(|entry| !entry.frame().is_some_and(is_heartbeat));
+    let mut text = format!("seed {seed}: {failure}\n\n");
+    let before = told.len().saturating_sub(SHOWN);
+    if before > 0 {
+        text.push_str(&format!("  … {before} entries before these\n"));
+    }
+    for entry in &told[before..] {
+        text.push_str(&format!("{entry}\n"));
+    }
+    text
 }
 
 /// How a scenario failed.

@@ -20,7 +20,7 @@ use crate::wire::body::EventBody;
 use crate::wire::event::{EventKind, EventPayload};
 use crate::wire::job::{Accepted, Subscribed};
 
-/// Children that are named and not told, and such that ended before they were named.
+/// Children that are named and not told, and such that have ended.
 const MAX_NAMED: usize = 1_024;
 
 /// What a `delegate` event says of a child of which nothing has come.
@@ -40,8 +40,9 @@ pub(super) struct Trees {
     /// Submits that ask for children and have no answer.
     asked: BTreeSet<RequestId>,
     named: BTreeMap<Box<str>, Named>,
-    /// Children whose end came before the event that names them.
-    ended_early: BTreeSet<Box<str>>,
+    /// Children that have ended, while their tree goes on: the event that names one may come behind its end, and after a
+    /// restart of the runtime its acceptance comes again (D-66).
+    ended: BTreeMap<Box<str>, RequestId>,
     /// Trees that may have ended.
     changed: BTreeSet<RequestId>,
 }
@@ -69,11 +70,13 @@ impl Trees {
         self.changed.insert(tree);
     }
 
-    /// A child of this tree has ended before its parent's event named it.
-    pub(super) fn ended_early(&mut self, child: &JobId) {
-        if self.ended_early.len() < MAX_NAMED {
-            self.ended_early.insert(child.as_str().into());
+    /// A child of this tree has ended.
+    pub(super) fn ended(&mut self, tree: RequestId, child: &JobId) {
+        if self.ended.len() >= MAX_NAMED {
+            // Ids of one runtime rise, so that this is the oldest.
+            self.ended.pop_first();
         }
+        self.ended.insert(child.as_str().into(), tree);
     }
 
     /// What an event of any job says. Outcomes of tools are read only where one can be the refusal of a child.
@@ -108,7 +111,7 @@ impl ClientEndpoint {
         let parent = accepted.parent_job_id.as_ref().and_then(|parent| self.jobs.find(parent.as_str()));
         let named = self.trees.named.get(job.as_str());
         let tree = named.map(|named| named.tree).or_else(|| parent?.tree);
-        if self.jobs.find(job.as_str()).is_some_and(|job| !job.is_other()) {
+        if self.is_told(&job) {
             self.ignored += 1;
         } else if let Some(tree) = tree {
             self.begin_child(now, job, tree, Box::new(accepted));
@@ -120,6 +123,12 @@ impl ClientEndpoint {
             self.ignored += 1;
             self.jobs.disregard(&job);
         }
+    }
+
+    /// Whether the application knows of the job, or did until it ended.
+    fn is_told(&self, job: &JobId) -> bool {
+        self.jobs.find(job.as_str()).is_some_and(|job| !job.is_other())
+            || self.trees.ended.contains_key(job.as_str())
     }
 
     /// Something came of a job nobody knows. Begins it if it is a child that its parent named, and says whether it is.
@@ -150,14 +159,14 @@ impl ClientEndpoint {
     }
 
     fn begin_child(&mut self, now: Now, job: JobId, tree: RequestId, accepted: Box<Accepted>) -> bool {
-        let is_named = self.trees.named.remove(job.as_str()).is_some();
+        self.trees.named.remove(job.as_str());
         let Some(entry) = self.jobs.add_child(&job) else {
             self.ignored += 1;
             self.trees.left(tree);
             self.jobs.disregard(&job);
             return false;
         };
-        (entry.tree, entry.is_named) = (Some(tree), is_named);
+        entry.tree = Some(tree);
         entry.trace = accepted.trace_id.clone();
         entry.owe_after(0);
         self.event(ClientEvent::ChildAccepted { job: job.clone(), submit: Some(tree), accepted });
@@ -196,11 +205,7 @@ impl ClientEndpoint {
         delegation: Option<String>,
         agent: String,
     ) {
-        if let Some(entry) = self.jobs.find_mut(child.as_str()).filter(|entry| !entry.is_other()) {
-            entry.is_named = true;
-            return;
-        }
-        if self.trees.ended_early.remove(child.as_str()) {
+        if self.is_told(&child) {
             return;
         }
         let Some(entry) = self.jobs.find(parent.as_str()) else { return };
@@ -237,7 +242,7 @@ impl ClientEndpoint {
 
     /// Another session took the place of the one in which these children were named.
     pub(super) fn named_before(&mut self) -> Vec<Ask> {
-        self.trees.ended_early.clear();
+        self.trees.ended.clear();
         if !self.finds_children() {
             let named = core::mem::take(&mut self.trees.named);
             self.trees.changed.extend(named.values().map(|named| named.tree));
@@ -275,6 +280,7 @@ impl ClientEndpoint {
 
     pub(super) fn close_tree(&mut self, tree: RequestId) {
         self.trees.changed.remove(&tree);
+        self.trees.ended.retain(|_, known| *known != tree);
         self.jobs.leave_tree(tree);
         let jobs = &mut self.jobs;
         self.trees.named.retain(|child, named| {

@@ -134,10 +134,10 @@ impl ClientEndpoint {
 
     /// Forgets a job that has ended. Runtimes may end a job without a word on the cancel that was asked for.
     pub(super) fn job_ended(&mut self, job: &JobId, status: Option<FinalStatus>) {
-        if let Some(Job { tree: Some(tree), is_child, is_named, .. }) = self.jobs.remove(job.as_str()) {
+        if let Some(Job { tree: Some(tree), is_child, .. }) = self.jobs.remove(job.as_str()) {
             self.trees.left(tree);
-            if is_child && !is_named {
-                self.trees.ended_early(job);
+            if is_child {
+                self.trees.ended(tree, job);
             }
         }
         for request in self.requests.cancels_of(job.as_str()) {

@@ -52,8 +52,6 @@ pub(super) struct Job {
     pub(super) tree: Option<RequestId>,
     /// It was delegated, and its frames come in this session.
     pub(super) is_child: bool,
-    /// An event of its parent has named it.
-    pub(super) is_named: bool,
     /// The application did not ask for it.
     is_other: bool,
     /// The application dropped its handle.
@@ -375,7 +373,6 @@ impl Job {
             subscribed: None,
             tree: None,
             is_child: false,
-            is_named: false,
             is_other: false,
             abandoned: false,
             resubmitting: false,

@@ -104,6 +104,24 @@ fn a_tree_is_told_from_the_first_event_to_its_last_end() {
 }
 
 #[test]
+fn a_child_that_has_ended_is_not_told_again_when_its_acceptance_is_repeated() {
+    for is_named in [true, false] {
+        let mut world = World::core().with_tree();
+        world.child(CHILD, JOB);
+        if is_named {
+            world.delegate(JOB, 1, 1, CHILD);
+        }
+        world.end(CHILD, 1 + u64::from(is_named), 1);
+        world.told();
+        world.child(CHILD, JOB);
+        assert_eq!(world.told(), [""; 0]);
+        world.end(JOB, 2 + u64::from(is_named), 2);
+        assert!(world.told().last().unwrap().starts_with("no more children"));
+        world.nothing_sent();
+    }
+}
+
+#[test]
 fn a_child_without_an_acceptance_begins_with_what_comes_of_it() {
     for mut world in [World::stranger().with_tree(), World::core().with_tree()] {
         world.delegate(JOB, 1, 1, CHILD);
