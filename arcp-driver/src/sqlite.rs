@@ -191,6 +191,7 @@ impl SqliteStore {
         let lock = Lock::acquire(path)?;
         lock::create_private(path)?;
         let connection = schema::open_writer(path, durability, max_bytes)?;
+        lock::sync_folder(path)?;
         let (commands, inbox) = channel();
         let (outbox, answers) = unbounded();
         let (health, answers_to) = (Health::default(), Answers(outbox));

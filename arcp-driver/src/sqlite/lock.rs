@@ -42,6 +42,21 @@ pub(super) fn create_private(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Makes durable which files there are. Until then the rollback journal by which a file was made can come back after a loss of
+/// power and take the file back to what it was before it had a write-ahead log.
+#[cfg(unix)]
+pub(super) fn sync_folder(path: &Path) -> Result<(), OpenError> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| OpenError::io(folder, source))
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_folder(_: &Path) -> Result<(), OpenError> {
+    Ok(())
+}
+
 #[cfg(unix)]
 fn private() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
