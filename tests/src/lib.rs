@@ -2,6 +2,7 @@
 //! one face.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+pub mod crash;
 pub mod fuzz;
 pub mod link;
 pub mod oracle;

@@ -1,0 +1,255 @@
+//! What one session was sent, judged frame by frame.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde_json::Value;
+
+/// What a session counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) jobs: u64,
+    pub(super) interrupted: u64,
+    pub(super) events: u64,
+    pub(super) resubmits: u64,
+}
+
+/// A job of this session.
+#[derive(Debug)]
+struct Job {
+    id: Option<String>,
+    /// What its agent counts to.
+    to: u64,
+    /// How often its key was sent again; each may begin its stream once more.
+    again: u64,
+    /// By position from 1: what was there.
+    seen: Vec<u64>,
+    /// The position that came last in the stream as it is now.
+    last: u64,
+    /// The stream as it is now has had its end.
+    ended: bool,
+    /// The job has had its end in some stream.
+    is_over: bool,
+}
+
+/// The account of one session over all its connections.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// The last number.
+    pub(super) last: u64,
+    /// By key.
+    jobs: HashMap<String, Job>,
+    /// Key by job id.
+    keys: HashMap<String, String>,
+    pub(super) tally: Tally,
+}
+
+impl Account {
+    /// A key is about to be sent, perhaps once more.
+    pub(super) fn submits(&mut self, key: &str, to: u64) {
+        match self.jobs.get_mut(key) {
+            Some(job) => {
+                job.again += 1;
+                self.tally.resubmits += 1;
+            }
+            None => {
+                let job =
+                    Job { id: None, to, again: 0, seen: Vec::new(), last: 0, ended: false, is_over: false };
+                self.jobs.insert(key.to_owned(), job);
+            }
+        }
+    }
+
+    /// Jobs that have not ended: their keys and what they count to.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&str, u64, bool)> {
+        let open = self.jobs.iter().filter(|(_, job)| !job.is_over);
+        open.map(|(key, job)| (key.as_str(), job.to, job.id.is_some()))
+    }
+
+    /// Any job that has ended.
+    pub(super) fn ended(&self, choice: u64) -> Option<(&str, u64)> {
+        let mut ended: Vec<_> = self.jobs.iter().filter(|(_, job)| job.is_over).collect();
+        ended.sort_unstable_by_key(|(key, _)| key.as_str());
+        let index = usize::try_from(choice % ended.len().max(1) as u64).unwrap_or(0);
+        ended.get(index).map(|(key, job)| (key.as_str(), job.to))
+    }
+
+    /// Whether streams that were begun once more are still going on.
+    pub(super) fn is_mid_stream(&self) -> bool {
+        self.jobs.values().any(|job| !job.ended)
+    }
+
+    /// A key was answered with a job.
+    pub(super) fn accepted(&mut self, key: &str, id: &str) -> Result<(), String> {
+        let job =
+            self.jobs.get_mut(key).ok_or_else(|| format!("an acceptance of {key}, which was not sent"))?;
+        match &job.id {
+            Some(known) if known != id => {
+                return Err(format!("{key} was {known} and is answered with {id}"));
+            }
+            Some(_) => return Ok(()),
+            None => job.id = Some(id.to_owned()),
+        }
+        self.tally.jobs += 1;
+        match self.keys.insert(id.to_owned(), key.to_owned()) {
+            Some(other) => Err(format!("{id} is the job of {other} and of {key}")),
+            None => Ok(()),
+        }
+    }
+
+    /// A numbered frame.
+    pub(super) fn numbered(&mut self, seq: u64, frame: &Value) -> Result<(), String> {
+        if seq != self.last + 1 {
+            return Err(format!("number {seq} where {} is due", self.last + 1));
+        }
+        self.last = seq;
+        self.tally.events += 1;
+        let id = frame["job_id"].as_str().unwrap_or_default();
+        let key =
+            self.keys.get(id).ok_or_else(|| format!("number {seq} is of {id}, which was not accepted"))?;
+        let job = self.jobs.get_mut(key).ok_or_else(|| format!("{key} is not known"))?;
+        let payload = &frame["payload"];
+        let Some(pos) = payload["pos"].as_u64() else {
+            // A word to this session that is no event of the job: it lags, as one that acknowledges nothing must.
+            let is_notice = frame["type"] == "job.event" && payload["kind"] == "status";
+            return if is_notice { Ok(()) } else { Err(format!("number {seq} has no position: {payload}")) };
+        };
+        if pos == 1 && job.again > 0 && (job.ended || job.last > 0) {
+            job.again -= 1;
+            (job.last, job.ended) = (0, false);
+        }
+        if job.ended {
+            return Err(format!("position {pos} of {id} behind its end"));
+        }
+        if pos != job.last + 1 {
+            return Err(format!("position {pos} of {id} where {} is due", job.last + 1));
+        }
+        job.last = pos;
+        // What it is apart from the number it has in this attachment.
+        let kind = frame["type"].as_str().unwrap_or_default();
+        let content = digest(kind, payload);
+        match job.seen.get(usize::try_from(pos - 1).unwrap_or(usize::MAX)) {
+            Some(before) if *before != content => return Err(format!("position {pos} of {id} has changed")),
+            Some(_) => {}
+            None => job.seen.push(content),
+        }
+        let (to, first) = (job.to, !job.is_over);
+        job.ended = kind != "job.event";
+        job.is_over |= job.ended;
+        match kind {
+            "job.event" => progress(payload, pos, to),
+            "job.result" => result(payload, pos, to),
+            _ => {
+                self.tally.interrupted += u64::from(first);
+                interrupted(payload)
+            }
+        }
+        .map_err(|what| format!("position {pos} of {id}: {what}"))
+    }
+}
+
+fn digest(kind: &str, payload: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (kind, payload.to_string()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The agent counts one further with each event.
+fn progress(payload: &Value, pos: u64, to: u64) -> Result<(), String> {
+    let body = &payload["body"];
+    if payload["kind"] != "progress"
+        || body["current"].as_u64() != Some(pos)
+        || body["total"].as_u64() != Some(to)
+    {
+        return Err(format!("not the count {pos} of {to}: {payload}"));
+    }
+    Ok(())
+}
+
+fn result(payload: &Value, pos: u64, to: u64) -> Result<(), String> {
+    if payload["result"].as_u64() != Some(to) || pos != to + 1 || payload["final_status"] != "success" {
+        return Err(format!("not the result of a count to {to}: {payload}"));
+    }
+    Ok(())
+}
+
+/// The only way a job here can fail.
+fn interrupted(payload: &Value) -> Result<(), String> {
+    if payload["code"] != "INTERNAL_ERROR" || payload["retryable"] != true {
+        return Err(format!("not the end of an interrupted job: {payload}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(seq: u64, pos: u64) -> (u64, Value) {
+        let body = json!({"current": pos, "total": 2, "units": "numbers"});
+        (
+            seq,
+            json!({"type": "job.event", "job_id": "j", "payload": {"kind": "progress", "pos": pos, "body": body}}),
+        )
+    }
+
+    fn end(seq: u64) -> (u64, Value) {
+        (
+            seq,
+            json!({"type": "job.result", "job_id": "j",
+            "payload": {"pos": 3, "final_status": "success", "result": 2}}),
+        )
+    }
+
+    fn account(frames: &[(u64, Value)]) -> (Account, Result<(), String>) {
+        let mut account = Account::default();
+        account.submits("k", 2);
+        account.accepted("k", "j").unwrap();
+        let judged = frames.iter().try_for_each(|(seq, frame)| account.numbered(*seq, frame));
+        (account, judged)
+    }
+
+    #[test]
+    fn a_whole_stream_is_sound() {
+        let (account, judged) = account(&[event(1, 1), event(2, 2), end(3)]);
+        assert_eq!(judged, Ok(()));
+        assert_eq!((account.open().count(), account.tally.events, account.tally.interrupted), (0, 3, 0));
+    }
+
+    #[test]
+    fn what_is_lost_doubled_or_changed_is_told() {
+        for (frames, what) in [
+            (vec![event(2, 1)], "number 2 where 1 is due"),
+            (vec![event(1, 1), event(1, 1)], "number 1 where 2 is due"),
+            (vec![event(1, 2)], "position 2 of j where 1 is due"),
+            (vec![event(1, 1), event(2, 1)], "position 1 of j where 2 is due"),
+            (vec![event(1, 1), event(2, 2), end(3), end(4)], "position 3 of j behind its end"),
+        ] {
+            assert_eq!(account(&frames).1, Err(what.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_key_sent_again_may_begin_its_stream_once_more_with_the_same_content() {
+        let (mut account, judged) = account(&[event(1, 1), event(2, 2), end(3)]);
+        assert_eq!(judged, Ok(()));
+        account.submits("k", 2);
+        assert!(account.accepted("k", "other").is_err());
+        assert_eq!(account.accepted("k", "j"), Ok(()));
+        for (seq, frame) in [event(4, 1), event(5, 2), end(6)] {
+            assert_eq!(account.numbered(seq, &frame), Ok(()));
+        }
+        let (seq, frame) = event(7, 1);
+        assert_eq!(account.numbered(seq, &frame), Err("position 1 of j behind its end".to_owned()));
+    }
+
+    #[test]
+    fn only_interrupted_jobs_fail() {
+        let fail = |code: &str| json!({"type": "job.error", "job_id": "j", "payload": {"pos": 1, "code": code, "retryable": true}});
+        let (interrupted, judged) = account(&[(1, fail("INTERNAL_ERROR"))]);
+        assert_eq!((judged, interrupted.tally.interrupted), (Ok(()), 1));
+        assert!(account(&[(1, fail("TIMEOUT"))]).1.is_err());
+    }
+}
