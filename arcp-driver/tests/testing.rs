@@ -201,6 +201,43 @@ fn what_the_runtime_lost_with_a_crash_is_told() {
     });
 }
 
+/// Goes on where it was when its runtime crashed.
+async fn import(job: JobContext, files: u64) -> Result<u64, AgentError> {
+    let done: u64 = job.last_checkpoint()?.unwrap_or(0);
+    for file in done + 1..=files {
+        job.sleep(SECOND).await?;
+        job.progress(file).of(files).await?;
+        job.checkpoint(&file).await?;
+    }
+    Ok(files)
+}
+
+#[test]
+fn an_agent_that_can_goes_on_behind_a_crash() {
+    for_seeds(0..40, |simulation| {
+        let outcome = simulation
+            .store_delay(Duration::ZERO..SECOND / 50)
+            .runtime(|_| {
+                Runtime::builder().bearer(TOKEN, "alice").agent("import@1", import).restartable("import@1")
+            })
+            .run(async |world| {
+                let client = world.connect(TOKEN);
+                let mut job = client.submit("import").input(&10).await?;
+                let id = job.id().clone();
+                for _ in 0..2 {
+                    world.sleep(Duration::from_millis(world.draw(0..4_000))).await;
+                    world.crash_runtime();
+                    world.sleep(SECOND).await;
+                    world.restart_runtime();
+                }
+                assert_eq!(job.result::<u64>().await?, 10);
+                assert_eq!(*job.id(), id);
+                Ok(())
+            });
+        outcome.unwrap();
+    });
+}
+
 #[test]
 fn what_hangs_is_found_out_and_what_waited_arrives() {
     for direction in [None, Some(Direction::ToClient), Some(Direction::ToRuntime)] {

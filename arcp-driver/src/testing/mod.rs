@@ -43,7 +43,7 @@
 //!     world.sleep(Duration::from_secs(90)).await;
 //!     world.crash_runtime();
 //!     world.restart_runtime();
-//!     assert!(job.result::<u64>().await.is_err()); // an agent does not outlive its runtime, and the client is told
+//!     assert!(job.result::<u64>().await.is_err()); // this agent cannot go on in another process, and the client is told
 //!     Ok(())
 //! });
 //! let trace = outcome.trace();
