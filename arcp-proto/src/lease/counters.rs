@@ -223,6 +223,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_store_kept_takes_the_place_of_its_currency_alone() {
+        let mut counters = counters(&[("USD", "1"), ("EUR", "2")]);
+        let kept = |currency: &str, remaining: &str| Counter {
+            currency: Currency::parse(currency).unwrap(),
+            initial: amount("9"),
+            remaining: amount(remaining),
+            reported: amount("8"),
+        };
+        counters.set(kept("EUR", "0.5"));
+        counters.set(kept("credits", "7"));
+        let left: Vec<_> = counters
+            .as_slice()
+            .iter()
+            .map(|counter| (counter.currency.as_str(), counter.remaining))
+            .collect();
+        assert_eq!(left, [("USD", amount("1")), ("EUR", amount("0.5")), ("credits", amount("7"))]);
+        assert_eq!(counters.find("EUR"), Some(&kept("EUR", "0.5")));
+    }
+
+    #[test]
     fn overflow_changes_nothing() {
         let mut counters = counters(&[("USD", "1")]);
         let before = counters.clone();

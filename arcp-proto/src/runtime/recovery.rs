@@ -256,7 +256,8 @@ impl RuntimeEndpoint {
             Some(FinalStatus::Error) => JobState::Error,
             Some(FinalStatus::Cancelled) => JobState::Cancelled,
             Some(FinalStatus::TimedOut) => JobState::TimedOut,
-            None if record.started => JobState::Running,
+            // A child waits for no place: it starts with its acceptance, whatever a damaged row says.
+            None if record.started || record.parent.is_some() => JobState::Running,
             None => JobState::Pending,
         };
         let state = job.state;
