@@ -32,7 +32,8 @@ pub(crate) enum Command {
     /// Starts a runtime on a free port of this machine and a client on a real WebSocket to it. A job reports progress,
     /// logs, metrics and a result in pieces; the connection is cut in the middle and the client resumes by itself; a
     /// second job is cancelled; a third is submitted twice with one key and runs once; a fourth works under a lease,
-    /// delegates, and goes on when its budget is used up. Ends with exit code 0 only if all that was observed.
+    /// delegates, and goes on when its budget is used up; in the middle of a fifth the runtime stops, and another one goes
+    /// on with its file. Ends with exit code 0 only if all that was observed.
     Demo,
     /// Offer the demo agents to clients.
     #[command(after_help = agents::HELP)]

@@ -1,8 +1,10 @@
-//! `arcp demo`: four jobs over a real WebSocket, with the cable pulled in the middle of the first.
+//! `arcp demo`: five jobs over a real WebSocket, with the cable pulled in the middle of the first, and the runtime stopped and
+//! started again in the middle of the last.
 
 mod cable;
 mod findings;
 mod lease;
+mod restart;
 mod scenes;
 mod stage;
 mod tap;
@@ -36,5 +38,6 @@ async fn play() -> Result<Findings, Failure> {
     scenes::cancel(&mut stage).await?;
     scenes::retry(&mut stage).await?;
     lease::research(&mut stage).await?;
+    restart::count(&mut stage).await?;
     stage.close().await
 }

@@ -103,7 +103,7 @@ async fn counted(stage: &mut Stage, input: &serde_json::Value, key: &str) -> Res
     Ok((job.id().as_str().to_owned(), value))
 }
 
-async fn submit(
+pub(super) async fn submit(
     stage: &Stage,
     agent: &str,
     input: &serde_json::Value,

@@ -1,9 +1,12 @@
 //! Where the demo plays: a runtime, a cable and a client, and somebody who watches.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arcp_driver::sqlite::SqliteStore;
 use arcp_driver::url::Endpoint;
 use arcp_driver::{
     Client, ClientConfig, EventBody, EventKind, Job, JobContext, JobError, JobEvent, JobOutput, RawJson,
@@ -42,8 +45,14 @@ pub(super) struct Stage {
     events: SessionEvents,
     cuts: mpsc::UnboundedReceiver<Cut>,
     lost: Option<Instant>,
-    serving: Serving,
+    /// `None` between two runtimes.
+    serving: Option<Serving>,
+    /// The first runtime has been stopped.
+    is_second: bool,
+    address: SocketAddr,
     _relay: Relay,
+    /// The last to go.
+    file: StoreFile,
 }
 
 /// What comes while a job is followed.
@@ -58,23 +67,25 @@ impl Stage {
     pub(super) async fn set() -> Result<Self, Failure> {
         let timeline = Timeline::begin();
         timeline.say(
-            &timeline.paint(Tone::Bold, "arcp demo: four jobs, and a cable that is pulled in the middle"),
+            &timeline
+                .paint(Tone::Bold, "arcp demo: five jobs, a cable that is pulled, and a runtime that stops"),
         )?;
         timeline.say("")?;
 
         let runs = Runs::default();
-        let builder = Runtime::builder().bearer(TOKEN, "demo");
-        let runtime = agents::add(builder, &counter(&runs)).build().map_err(Failure::error)?;
+        let file = StoreFile::new()?;
+        let runtime = runtime(&file, &runs)?;
         let server = Server::bind("127.0.0.1:0").await.map_err(Failure::error)?;
         let endpoint: Endpoint = server.url().parse().map_err(Failure::error)?;
         timeline.line(None, Tone::Good, "runtime", &format!("listens on {endpoint}"))?;
 
+        let address = server.local_addr();
         let cutter = Cutter::default();
         let tap = Arc::new(Tap::new(cutter.clone(), CUT_AFTER));
-        let (relay, cuts) = Relay::start(server.local_addr(), cutter)
+        let (relay, cuts) = Relay::start(address, cutter)
             .await
             .map_err(|error| Failure::error(format!("cannot lay the cable: {error}")))?;
-        let serving = server.start(runtime);
+        let serving = Some(server.start(runtime));
 
         let mut config = ClientConfig::new(TOKEN);
         config.name = "arcp-demo".into();
@@ -91,7 +102,10 @@ impl Stage {
             cuts,
             lost: None,
             serving,
+            is_second: false,
+            address,
             _relay: relay,
+            file,
         })
     }
 
@@ -104,6 +118,20 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// Stops the runtime, and starts another one on the same file and address.
+    pub(super) async fn restart(&mut self) -> Result<(), Failure> {
+        if let Some(serving) = self.serving.take() {
+            serving.shut_down().await;
+        }
+        self.is_second = true;
+        self.lost.get_or_insert_with(Instant::now);
+        self.timeline.line(None, Tone::Bad, "runtime", "stopped, with the job half done")?;
+        let runtime = runtime(&self.file, &self.runs)?;
+        let server = Server::bind(self.address).await.map_err(Failure::error)?;
+        self.serving = Some(server.start(runtime));
+        Ok(self.timeline.line(None, Tone::Good, "runtime", "another one goes on with its file")?)
     }
 
     /// A new part of the demo.
@@ -222,6 +250,9 @@ impl Stage {
             SessionEvent::Disconnected => {
                 self.findings.losses += 1;
                 let text = match self.tap.numbers() {
+                    Some(numbers) if self.is_second => {
+                        format!("lost the connection behind #{}", numbers.last)
+                    }
                     Some(numbers) => {
                         format!("lost the connection behind #{}; the agent goes on alone", numbers.last)
                     }
@@ -246,9 +277,12 @@ impl Stage {
 
     /// Ends everything and says what was seen.
     pub(super) async fn close(self) -> Result<Findings, Failure> {
-        let Self { timeline, client, mut findings, tap, serving, .. } = self;
+        let Self { timeline, client, mut findings, tap, serving, file, .. } = self;
         client.close().await;
-        serving.shut_down().await;
+        if let Some(serving) = serving {
+            serving.shut_down().await;
+        }
+        drop(file);
         let numbers = tap.numbers();
         findings.judge(numbers);
         let facts = findings.facts(numbers, timeline.elapsed());
@@ -257,6 +291,35 @@ impl Stage {
             if findings.missed().is_empty() { ("✔", Tone::Good) } else { ("✘", Tone::Bad) };
         timeline.say(&timeline.paint(tone, &format!("{mark} {facts}")))?;
         Ok(findings)
+    }
+}
+
+/// A runtime that goes on with what is in the file.
+fn runtime(file: &StoreFile, runs: &Runs) -> Result<Runtime, Failure> {
+    let store = SqliteStore::open(file.path()).map_err(Failure::error)?;
+    let builder = Runtime::builder().bearer(TOKEN, "demo").store(store);
+    agents::add(builder, &counter(runs)).build().map_err(Failure::error)
+}
+
+/// A store's file in a folder of its own, which goes with it.
+struct StoreFile(PathBuf);
+
+impl StoreFile {
+    fn new() -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("arcp-demo-{}", std::process::id()));
+        std::fs::create_dir(&folder)
+            .map_err(|error| Failure::error(format!("cannot make {}: {error}", folder.display())))?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("arcp.db")
+    }
+}
+
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
