@@ -178,8 +178,11 @@ impl RuntimeEndpoint {
         } else if let Some(entry) = self.ledger.find_mut(key)
             && entry.record.state == CredentialState::RevokePending
         {
-            // What the upstream was told before does not count.
+            // What the upstream was told before does not count, and neither does what it answers to that.
             entry.wait_anew();
+            if let Some(attempt) = entry.attempt.take() {
+                self.ledger.revocations.remove(&attempt);
+            }
             // That it must go need not be stored yet.
             self.run_after(self.log.position(), Effect::Revoke(key));
         } else {

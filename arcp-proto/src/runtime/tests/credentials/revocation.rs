@@ -185,6 +185,30 @@ fn a_late_answer_revokes_nothing_before_that_is_stored() {
 }
 
 #[test]
+fn what_was_revoked_before_it_was_made_is_revoked_again() {
+    let (mut world, a, _) = world();
+    world.send(a, "m1", "job.submit", lease());
+    let (issue, request) = world.only_issue();
+    world.wait(10 * SECOND);
+    let (early, _) = world.revocations.remove(0);
+    // Something else waits for the store, so that what follows from the late answer does too.
+    world.instant_store = false;
+    world.send(a, "m2", "job.submit", lease());
+    assert_eq!(world.answer(issue, Issued::Credential(credential("s3cr3t").into())), None);
+    world.runtime.handle_revoked(world.now, early, Revoked::Done);
+    world.settle();
+    world.store_all();
+    assert_eq!(
+        world.state(request.credential),
+        Some(CredentialState::RevokePending),
+        "CRD-1: that was asked before there was anything to revoke"
+    );
+    assert_eq!(world.revoke_all(Revoked::Done), [request.credential]);
+    world.store_all();
+    assert_eq!(world.state(request.credential), None);
+}
+
+#[test]
 fn every_end_of_a_job_takes_it_along() {
     type End = fn(&mut World, ConnectionId, JobHandle, &str);
     let ends: [(&str, End); 3] = [
