@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use arcp_proto::runtime::StopReason;
 use arcp_proto::runtime::store::StoreId;
 
-use super::lease;
+use super::{budget, lease};
 
 /// Tokens and owner of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) log: Vec<Entry>,
     pub(super) floor: u64,
     pub(super) acked: u64,
+    /// The same without what resumes have shown.
+    pub(super) acked_by_frame: u64,
     pub(super) sent: u64,
     /// Numbers that were given to the store.
     pub(super) given: u64,
@@ -51,6 +53,10 @@ pub(super) struct Session {
     /// Somebody may have named any.
     pub(super) knows_jobs: bool,
     pub(super) token_text: String,
+    /// The process of the runtime that gave its last number.
+    pub(super) numbered_in: u64,
+    /// It was told that it lags, and has not caught up since.
+    pub(super) lag_told: bool,
 }
 
 /// One number of a session.
@@ -62,6 +68,8 @@ pub(super) struct Entry {
     pub(super) pos: u64,
     /// Of the frame; 0 before it was seen.
     pub(super) digest: u64,
+    /// It was numbered as it happened, not as a part of history.
+    pub(super) is_live: bool,
 }
 
 /// A job in the stream of a session.
@@ -70,6 +78,8 @@ pub(super) struct Stream {
     pub(super) job: usize,
     /// The position that was delivered last.
     pub(super) last: u64,
+    /// What was delivered last was numbered as it happened.
+    pub(super) is_live: bool,
     pub(super) ended: bool,
     /// Attachments that were granted and have not begun, each with the position behind which it must begin.
     pub(super) granted: VecDeque<u64>,
@@ -116,6 +126,8 @@ pub(super) struct Job {
     /// Own counters in 10⁻⁹ units: as the runtime goes by them, and as stored.
     pub(super) counters: Vec<(String, i128)>,
     pub(super) stored_counters: Vec<(String, i128)>,
+    /// What moved the counters, to tell what is wrong with one.
+    pub(super) moved: budget::Moved,
     pub(super) accepted_digest: u64,
     pub(super) params: u64,
     pub(super) live_end: bool,
@@ -174,6 +186,12 @@ pub(super) struct Connection {
     /// The runtime's monotonic clock at the last frame it read.
     pub(super) heard_at: u64,
     pub(super) goodbye: bool,
+    /// What its session is to be sent could not be read back.
+    pub(super) read_failed: bool,
+    /// Pings that were read and not answered.
+    pub(super) pings: u64,
+    /// Requests that were read and not answered.
+    pub(super) unanswered: u64,
     pub(super) closed: bool,
     pub(super) is_tainted: bool,
 }

@@ -2,6 +2,7 @@
 //! VIS-7, SEQ-4).
 
 use arcp_proto::client::ClientEvent;
+use arcp_proto::runtime::StopReason;
 use arcp_proto::wire::list::Jobs;
 
 use super::{Kind, Oracle, read};
@@ -12,6 +13,15 @@ pub(super) struct Application {
     /// It began with what an earlier process had persisted.
     continues: bool,
     features: u16,
+    listing: Option<Listing>,
+}
+
+/// A list that is read page by page.
+#[derive(Debug)]
+struct Listing {
+    /// Jobs that were there when it began.
+    had: Vec<u128>,
+    seen: Vec<u128>,
 }
 
 #[derive(Debug, Default)]
@@ -126,8 +136,58 @@ impl Oracle {
         }
     }
 
-    /// An application has read a page of jobs.
-    pub const fn page_read(&mut self, _client: usize, _page: &Jobs) {}
+    /// An application begins to read a list of its jobs.
+    pub fn lists(&mut self, client: usize, principal: &str) {
+        let own = |job: &&super::Job| {
+            job.principal == principal && !job.is_forgotten && self.is_committed(job.append)
+        };
+        let had = self.jobs.iter().filter(own).map(|job| job.key).collect();
+        self.applications[client].listing = Some(Listing { had, seen: Vec::new() });
+    }
+
+    /// An application has read a page of jobs: none comes twice, and with the last page all have come that were there.
+    pub fn page_read(&mut self, client: usize, page: &Jobs) {
+        if self.is_meddled {
+            return;
+        }
+        let Some(mut listing) = self.applications[client].listing.take() else { return };
+        for entry in &page.jobs {
+            let key = read::ulid(entry.job_id.as_str());
+            if listing.seen.contains(&key) {
+                self.fail("VIS-7", format_args!("{} is on two pages of a list", entry.job_id));
+                return;
+            }
+            listing.seen.push(key);
+        }
+        if page.next_cursor.is_some() {
+            self.applications[client].listing = Some(listing);
+            return;
+        }
+        let is_missing = |key: &&u128| {
+            !listing.seen.contains(key) && self.job(**key).is_some_and(|job| !self.jobs[job].is_forgotten)
+        };
+        if let Some(job) = listing.had.iter().find(is_missing).and_then(|key| self.job(*key)) {
+            let id = self.job_id(job);
+            self.fail("VIS-7", format_args!("{id} is on no page of a list"));
+        }
+    }
+
+    /// What is wrong with a world that does not come to rest.
+    #[must_use]
+    pub fn unrest(&self) -> &'static str {
+        let open = self.jobs.iter().find(|job| job.is_stored && !job.is_forgotten && job.end.is_none());
+        if let Some(job) = open {
+            let is_cancelled = matches!(job.live_stopping, Some(StopReason::Cancelled(_)));
+            return if is_cancelled { "CAN-2" } else { "JOB-8" };
+        }
+        let waits =
+            |session: &&super::Session| session.link.is_some() && session.sent < session.log.len() as u64;
+        match self.sessions.iter().find(waits).and_then(|session| session.link) {
+            Some(link) if self.connections[link].read_failed => "SEQ-8",
+            Some(_) => "SEQ-4",
+            None => "LIVE",
+        }
+    }
 
     /// The world is at rest: what a client asked for is over, and it knows how.
     pub fn client_rests<'a>(&mut self, works: impl Iterator<Item = &'a str>, is_connected: bool) {

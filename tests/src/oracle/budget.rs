@@ -1,4 +1,4 @@
-//! Money, counted a second time (BUD-1, BUD-2, BUD-5, BUD-7).
+//! Money, counted a second time (BUD-1, BUD-2, BUD-4 to BUD-7).
 
 use arcp_proto::id::JobKey;
 use arcp_proto::runtime::store::Record;
@@ -6,12 +6,67 @@ use arcp_proto::runtime::store::Record;
 use super::Oracle;
 use super::read::amount;
 
+/// What moved the counters of a job.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// The last cost, and the last of another currency or none.
+    charged: i128,
+    uncharged: i128,
+    /// What all its children were given, and what the last of them gave back.
+    granted: i128,
+    returned: i128,
+    /// What the runtime last told to be left.
+    told: i128,
+}
+
+impl Moved {
+    /// The property that a counter breaks which is `units` in the oracle's account.
+    fn broken_by(&self, units: i128, theirs: i128) -> &'static str {
+        let (missing, extra) = (units - theirs, theirs - units);
+        let is = |amount: i128, by: i128| amount > 0 && by == amount;
+        if is(self.granted, extra) || is(self.returned, extra) {
+            "BUD-5"
+        } else if is(self.uncharged, missing) {
+            "BUD-7"
+        } else if is(self.told, missing) {
+            "BUD-4"
+        } else if self.charged > 1_000 && missing > 0 && missing % self.charged == 0 {
+            "BUD-6"
+        } else {
+            "BUD-1"
+        }
+    }
+}
+
 impl Oracle {
     /// An agent has reported a cost, and was not refused.
     pub fn charged(&mut self, job: JobKey, unit: Option<&str>, cost: &str) {
-        let (Some(job), Some(unit)) = (self.job(job.ulid().bits()), unit) else { return };
-        if let Some(purse) = self.purse(job, unit) {
-            self.shift(purse, unit, -amount(cost));
+        let Some(job) = self.job(job.ulid().bits()) else { return };
+        match unit.and_then(|unit| self.purse(job, unit).map(|purse| (unit, purse))) {
+            Some((unit, purse)) => {
+                self.jobs[purse].moved.charged = amount(cost);
+                self.shift(purse, unit, -amount(cost));
+            }
+            None => {
+                let currencies: Vec<String> =
+                    self.jobs[job].lease.currencies().map(|(currency, _)| currency.to_owned()).collect();
+                for purse in
+                    currencies.iter().filter_map(|currency| self.purse(job, currency)).collect::<Vec<_>>()
+                {
+                    self.jobs[purse].moved.uncharged = amount(cost);
+                }
+            }
+        }
+    }
+
+    /// The runtime tells on a job's stream what is left.
+    pub(super) fn remaining_told(&mut self, job: usize, body: &str) {
+        let value = |body: &str| {
+            let metric: serde_json::Value = serde_json::from_str(body).ok()?;
+            (metric["name"] == "cost.budget.remaining").then(|| metric["value"].to_string())
+        };
+        if let Some(left) = value(body).filter(|left| !left.starts_with('-')) {
+            self.jobs[job].moved.told = amount(&left);
         }
     }
 
@@ -54,6 +109,7 @@ impl Oracle {
                         format_args!("a child is given {units} of {currency}, more than is left"),
                     );
                 }
+                self.jobs[purse].moved.granted += units;
                 self.shift(purse, &currency, -units);
             }
         }
@@ -73,6 +129,7 @@ impl Oracle {
         let Some(above) = above else { return };
         for (currency, units) in self.jobs[job].counters.clone() {
             if let Some(purse) = self.purse(above, &currency) {
+                self.jobs[purse].moved.returned = units;
                 self.shift(purse, &currency, units);
             }
         }
@@ -93,8 +150,9 @@ impl Oracle {
                 let Some((currency, units)) = own.cloned().filter(|_| is_newest) else { continue };
                 let theirs = counter.remaining.units();
                 if units != theirs {
+                    let property = self.jobs[job].moved.broken_by(units, theirs);
                     let what = format_args!("the counter of {currency} is {theirs}, due is {units}");
-                    self.fail("BUD-1", what);
+                    self.fail(property, what);
                     return;
                 }
             }

@@ -41,6 +41,11 @@ impl Oracle {
 
     /// The runtime has closed a link, or knows it to be gone.
     pub fn closed(&mut self, link: usize) {
+        let connection = &self.connections[link];
+        let waited = self.now.mono.as_micros().saturating_sub(connection.opened_at);
+        if !connection.closed && connection.session.is_none() && waited > 2 * self.config.welcome_timeout {
+            self.fail("SES-6", format_args!("connection {link} was not welcomed for {waited} µs"));
+        }
         self.connections[link].closed = true;
         if let Some(session) = self.connections[link].session
             && self.sessions[session].link == Some(link)
@@ -58,7 +63,10 @@ impl Oracle {
         let Ok(text) = std::str::from_utf8(frame) else { return Note::OTHER };
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else { return Note::OTHER };
         let kind = envelope.kind.as_str();
-        if matches!(kind, "session.ping" | "session.pong" | "session.close" | "session.bye") {
+        if kind == "session.ping" {
+            return Note { what: Noted::Ping, value: 0 };
+        }
+        if matches!(kind, "session.pong" | "session.close" | "session.bye") {
             return Note::OTHER;
         }
         let Ok(ask) = serde_json::from_str::<Ask<'_>>(envelope.payload.get()) else { return Note::OTHER };
@@ -83,6 +91,7 @@ impl Oracle {
                 from_pos: ask.from_pos,
             },
             "session.list_jobs" => Asked::List,
+            "x-vendor.nobody.knows" => Asked::Unknown,
             _ => return Note::OTHER,
         };
         self.requests.push(Request {
@@ -120,6 +129,7 @@ impl Oracle {
             }
             Noted::Ack => self.ack_read(link, note.value),
             Noted::Request => self.request_read(link, note.value),
+            Noted::Ping => self.ping_read(link),
             Noted::Meddled => connection.is_tainted = true,
             Noted::Other | Noted::Event | Noted::Accepted => {}
         }
@@ -174,10 +184,17 @@ impl Oracle {
             return Note::OTHER;
         }
         if is_numbered {
+            if self.connections[link].pings > 0 && !self.is_meddled {
+                self.fail("ACK-4", format_args!("{kind} goes before a pong"));
+            }
             return self.numbered(link, frame, &envelope);
         }
         match kind {
-            "session.ping" | "session.pong" => Note::OTHER,
+            "session.ping" => Note::OTHER,
+            "session.pong" => {
+                self.connections[link].pings = self.connections[link].pings.saturating_sub(1);
+                Note::OTHER
+            }
             "session.closed" | "session.bye" => {
                 self.connections[link].goodbye = true;
                 Note::OTHER
@@ -263,7 +280,7 @@ fn hello(ask: &Ask<'_>) -> Hello {
     let features = ask.capabilities.as_ref().and_then(|capabilities| capabilities.features.as_deref());
     let resume = ask.resume.as_ref();
     Hello {
-        principal: bearer.split('-').next().unwrap_or_default().to_owned(),
+        principal: bearer.strip_suffix(crate::sim::BEARER).unwrap_or(bearer).to_owned(),
         features: features_of(features.unwrap_or_default()),
         session: resume.and_then(|resume| resume.session_id.as_ref()).map_or(0, |id| read::ulid(id.as_str())),
         token: resume.map(|resume| token_hash(resume.resume_token.as_ref().map_or("", read::Text::as_str))),

@@ -42,10 +42,20 @@ impl Oracle {
         }
     }
 
+    /// The runtime stops at once: its store has failed, or it has no reason.
+    pub fn halts(&mut self) {
+        if !self.has_failed {
+            self.fail("WIR-4", format_args!("a runtime stops whose store works"));
+        }
+    }
+
     /// A job is being stopped: somebody asked, or its time is over.
     pub(super) fn judge_stop(&mut self, job: usize, reason: &StopReason) {
         let state = &self.jobs[job];
         match reason {
+            StopReason::LeaseExpired(_) if !state.is_expired && !self.wall_jumped && !self.was_full => {
+                self.fail("LEA-1", format_args!("a job is stopped for the end of a lease that goes on"));
+            }
             StopReason::Cancelled(_)
                 if !state.cancel_asked && !self.is_meddled && !self.has_asking_parent(job) =>
             {
@@ -69,6 +79,13 @@ impl Oracle {
     pub(super) fn judge_end(&mut self, job: usize) {
         let state = &self.jobs[job];
         let Some(end) = state.end.clone() else { return };
+        if matches!(
+            end.code,
+            Some("DUPLICATE_KEY" | "JOB_NOT_FOUND" | "RESUME_WINDOW_EXPIRED" | "UNAUTHENTICATED")
+        ) {
+            self.fail("JOB-6", format_args!("a job ends with {:?}, which refuses a request", end.code));
+            return;
+        }
         let is_sound = match end.code {
             None => end.status == "success",
             Some("CANCELLED") => end.status == "cancelled",

@@ -109,6 +109,10 @@ impl Terms {
         Some(now.mono.as_micros().saturating_add(u64::try_from(left).unwrap_or(0).saturating_mul(1_000)))
     }
 
+    fn names(&self, namespace: &str) -> bool {
+        self.patterns.iter().any(|(own, _)| own == namespace)
+    }
+
     fn permits(&self, namespace: &str, target: &str) -> bool {
         self.patterns.iter().any(|(own, pattern)| own == namespace && matches(pattern, target))
     }
@@ -155,12 +159,7 @@ impl Oracle {
             }
             return;
         };
-        let is_expired = self.jobs[job].lease.expires_at.is_some_and(|at| {
-            let by_wall = now.unix.as_millis() >= at;
-            let by_deadline =
-                self.jobs[job].deadline.is_some_and(|deadline| now.mono.as_micros() >= deadline);
-            by_wall || by_deadline
-        });
+        let is_expired = self.is_past_lease(job, now);
         let was_expired = self.jobs[job].is_expired;
         self.jobs[job].is_expired |= is_expired;
         if denied.is_none() {
@@ -191,10 +190,20 @@ impl Oracle {
         if expected != denied && !(is_unsure && denied == Some(ErrorCode::LeaseExpired)) {
             let property = match (expected, denied) {
                 (Some(ErrorCode::BudgetExhausted), None) => "BUD-2",
+                (Some(ErrorCode::PermissionDenied), None) if !self.jobs[job].lease.names("tool.call") => {
+                    "LEA-8"
+                }
                 _ => "LEA-1",
             };
             self.fail(property, format_args!("{target} is judged {denied:?}, due is {expected:?}"));
         }
+    }
+
+    /// Whether a lease has ended by either clock.
+    pub(super) fn is_past_lease(&self, job: usize, now: Now) -> bool {
+        let job = &self.jobs[job];
+        let by_deadline = job.deadline.is_some_and(|deadline| now.mono.as_micros() >= deadline);
+        job.lease.expires_at.is_some_and(|at| now.unix.as_millis() >= at || by_deadline)
     }
 
     /// A child's lease against its parent's.

@@ -1,6 +1,7 @@
 //! Logs: what jobs produce, position by position, and the numbers that sessions are given (SEQ-1, SEQ-7, JOB-3, JOB-9, CHK-1).
 
-use arcp_proto::runtime::store::EventRecord;
+use arcp_proto::id::SessionKey;
+use arcp_proto::runtime::store::{EventRecord, Record};
 use arcp_proto::wire::event::{Content, EventKind, LoggedEvent, Outcome};
 use arcp_proto::wire::job::FinalStatus;
 
@@ -17,7 +18,7 @@ impl Oracle {
         let pos = self.jobs[job].events.len() as u64;
         for (session, seq) in &record.deliveries {
             if let Some(session) = self.session(session.ulid().bits()) {
-                self.number(append, session, *seq, job, pos);
+                self.number(append, session, *seq, (job, pos), true);
             }
         }
     }
@@ -114,18 +115,51 @@ impl Oracle {
         }
     }
 
+    /// Numbers are given to the store in their order, also those of one append.
+    pub(super) fn judge_order(&mut self, records: &[Record]) {
+        let mut newest: Vec<(SessionKey, u64)> = Vec::new();
+        let mut note =
+            |session: SessionKey, seq: u64| match newest.iter_mut().find(|(known, _)| *known == session) {
+                Some((_, before)) => std::mem::replace(before, seq) < seq,
+                None => {
+                    newest.push((session, seq));
+                    true
+                }
+            };
+        let is_sorted = records.iter().all(|record| match record {
+            Record::Event(record) => record.deliveries.iter().all(|(session, seq)| note(*session, *seq)),
+            Record::Deliver { session, first_seq, positions, .. } if !positions.is_empty() => {
+                note(*session, *first_seq)
+            }
+            Record::Notice { session, seq, .. } => note(*session, *seq),
+            _ => true,
+        });
+        if !is_sorted {
+            self.fail("SEQ-11", format_args!("numbers of one append are not in their order"));
+        }
+    }
+
     /// A session is given a number.
-    pub(super) fn number(&mut self, append: u64, session: usize, seq: u64, job: usize, pos: u64) {
+    pub(super) fn number(
+        &mut self,
+        append: u64,
+        session: usize,
+        seq: u64,
+        (job, pos): (usize, u64),
+        is_live: bool,
+    ) {
         let due = self.sessions[session].log.len() as u64 + 1;
+        let before = std::mem::replace(&mut self.sessions[session].numbered_in, self.incarnation);
         if seq != due {
-            let property = if self.incarnation > 1 { "SEQ-7" } else { "SEQ-1" };
+            let is_first_since_restart = due > 1 && before != self.incarnation;
+            let property = if is_first_since_restart { "SEQ-7" } else { "SEQ-1" };
             self.fail(property, format_args!("number {seq} is stored where {due} is due"));
             return;
         }
         if pos > 0 && !self.is_negotiated(session, self.happened(job, pos).kind) {
             self.fail("SES-7", format_args!("an event of a kind that was not negotiated is numbered, {seq}"));
         }
-        self.sessions[session].log.push(Entry { append, job, pos, digest: 0 });
+        self.sessions[session].log.push(Entry { append, job, pos, digest: 0, is_live });
     }
 }
 

@@ -70,6 +70,7 @@ enum Noted {
     Other,
     Hello,
     Ack,
+    Ping,
     Request,
     /// A numbered frame.
     Event,
@@ -104,6 +105,14 @@ pub struct Oracle {
     /// Appends up to this one are stored and answered, and all before them.
     committed: usize,
     refused: Vec<StoreId>,
+    /// Reads of what sessions were given, that are not answered.
+    reads: Vec<(StoreId, usize)>,
+    /// Principals and keys of submits that were refused for a job that is not known.
+    taken_keys: Vec<(String, String)>,
+    /// Jobs whose agents were held in this turn.
+    held: Vec<usize>,
+    /// The store has failed this process.
+    has_failed: bool,
     /// The store had no room at some time, so that what was given came later than it was decided.
     was_full: bool,
     /// Who sees what of others, and saw before, change by change.
@@ -133,6 +142,7 @@ struct Facts {
     grace: u64,
     replay_events: u64,
     lag: u64,
+    control_queue: u64,
     welcome_timeout: u64,
 }
 
@@ -158,6 +168,7 @@ impl Oracle {
                 grace: micros(config.cancel_grace),
                 replay_events: config.limits.replay_events,
                 lag: config.limits.lag,
+                control_queue: config.limits.control_queue as u64,
                 welcome_timeout: micros(config.limits.welcome_timeout),
             },
             sessions: Vec::new(),
@@ -170,6 +181,10 @@ impl Oracle {
             appends: Vec::new(),
             committed: 0,
             refused: Vec::new(),
+            reads: Vec::new(),
+            taken_keys: Vec::new(),
+            held: Vec::new(),
+            has_failed: false,
             was_full: false,
             sights: vec![0],
             applications: clients.iter().map(|_| Application::default()).collect(),
@@ -233,6 +248,8 @@ impl Oracle {
     /// The process of the runtime is gone; what the store has is what there is.
     pub fn crashed(&mut self) {
         self.refused.clear();
+        self.reads.clear();
+        self.has_failed = false;
         self.appends.retain(|append| append.stored);
         for append in &mut self.appends {
             append.answered = true;
@@ -243,6 +260,8 @@ impl Oracle {
         for session in &mut self.sessions {
             session.link = None;
             session.given = session.log.len() as u64;
+            session.acked_by_frame = session.floor;
+            session.lag_told = false;
             match session.stored {
                 Some(stored) => session.live = stored,
                 None => session.live.is_dead = true,
@@ -341,7 +360,7 @@ impl Oracle {
         if self.jobs[job].principal == principal {
             return 2;
         }
-        match ["alice", "bob", "carol"].iter().position(|name| *name == principal) {
+        match crate::sim::PRINCIPALS.iter().position(|name| *name == principal) {
             Some(index) => (bits >> (2 * index) & 3).min(2),
             None => 0,
         }

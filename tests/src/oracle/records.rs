@@ -3,7 +3,7 @@
 use arcp_proto::runtime::StopReason;
 use arcp_proto::runtime::store::{Command, JobRecord, Record, SessionRecord, StoreDone, StoreId, Trim};
 use arcp_proto::time::Now;
-use arcp_proto::wire::event::Content;
+use arcp_proto::wire::event::{Content, EventKind};
 use std::fmt::Write as _;
 
 use super::{Append, Happened, Job, Kind, Oracle, Session, Stream, Tokens, lease};
@@ -25,6 +25,11 @@ impl Oracle {
         if let Command::Trim(Trim::Credential(key)) = command {
             self.credential_forgotten(*key);
         }
+        if let Command::ReadSession { session, .. } = command
+            && let Some(session) = self.session(session.ulid().bits())
+        {
+            self.reads.push((id, session));
+        }
         let Command::Append(records) = command else { return };
         if self.appends.iter().rev().any(|append| append.id == id && !append.stored) {
             // Tried again.
@@ -32,6 +37,7 @@ impl Oracle {
         }
         self.judge_stored(command);
         self.appends.push(Append { id, stored: false, answered: false });
+        self.judge_order(records);
         for record in records {
             self.numbers_given(record);
             match record {
@@ -44,6 +50,14 @@ impl Oracle {
                 }
                 Record::Stopping { job, reason, .. } => self.stop_given(job.ulid().bits(), reason),
                 Record::Credential(record) => self.judge_timely(record),
+                Record::Event(record) => {
+                    if let Content::Event { kind: EventKind::Metric, body } = &record.event.content
+                        && body.as_str().contains("cost.budget.")
+                        && let Some(job) = self.job(record.job.ulid().bits())
+                    {
+                        self.remaining_told(job, body.as_str());
+                    }
+                }
                 _ => {}
             }
         }
@@ -64,8 +78,14 @@ impl Oracle {
     /// The store has answered.
     pub fn answered(&mut self, id: StoreId, is_append: bool, done: &StoreDone) {
         if !is_append {
+            let read = self.reads.iter().position(|(read, _)| *read == id);
+            let session = read.map(|read| self.reads.swap_remove(read).1);
+            if let Some(link) = session.and_then(|session| self.sessions[session].link) {
+                self.connections[link].read_failed |= matches!(done, StoreDone::Failed);
+            }
             return;
         }
+        self.has_failed |= matches!(done, StoreDone::Failed);
         match done {
             StoreDone::Appended => {
                 self.refused.retain(|refused| *refused != id);
@@ -168,17 +188,16 @@ impl Oracle {
                     return;
                 };
                 for (seq, pos) in (*first_seq..).zip(positions) {
-                    self.number(append, session, seq, job, *pos);
+                    self.number(append, session, seq, (job, *pos), false);
                 }
             }
-            Record::Notice { session, seq, job, event, .. } => {
+            Record::Notice { session, seq, job, .. } => {
                 let (Some(session), Some(job)) =
                     (self.session(session.ulid().bits()), self.job(job.ulid().bits()))
                 else {
                     return;
                 };
-                self.number(append, session, *seq, job, 0);
-                self.judge_notice(session, event);
+                self.number(append, session, *seq, (job, 0), true);
             }
             Record::Follow { session, job, after } => {
                 let (Some(session), Some(job)) =
@@ -296,8 +315,9 @@ impl Oracle {
                 let last = first_seq + positions.len() as u64 - 1;
                 self.number_given(session.ulid().bits(), job.ulid().bits(), last);
             }
-            Record::Notice { session, seq, job, .. } => {
+            Record::Notice { session, seq, job, event, .. } => {
                 self.number_given(session.ulid().bits(), job.ulid().bits(), *seq);
+                self.notice_given(session.ulid().bits(), job.ulid().bits(), *seq, event);
             }
             _ => {}
         }
@@ -357,7 +377,7 @@ impl Oracle {
     fn stop_given(&mut self, key: u128, reason: &StopReason) {
         let Some(job) = self.job(key) else { return };
         if matches!(reason, StopReason::LeaseExpired(_)) {
-            self.jobs[job].is_expired = true;
+            self.jobs[job].is_expired |= self.is_past_lease(job, self.now);
         }
         self.judge_stop(job, reason);
         self.jobs[job].live_stopping = Some(reason.clone());

@@ -19,7 +19,8 @@ impl Oracle {
                 });
                 match (code, known) {
                     ("DUPLICATE_KEY", None) if !self.was_full && !self.is_meddled => {
-                        self.fail("IDEM-5", format_args!("the key {key} is taken, by no job"));
+                        // The job it belongs to may be given to the store later in this turn.
+                        self.taken_keys.push((principal, key));
                     }
                     // A job that came later may have been accepted in the place of one that made this refusal due.
                     ("DUPLICATE_KEY", Some(job))
@@ -39,7 +40,24 @@ impl Oracle {
             Asked::Subscribe { job, .. } => {
                 self.judge_refusal(1, &principal, job, code, reply, request.sights);
             }
-            Asked::List => {}
+            Asked::List => {
+                self.connections[link].unanswered = self.connections[link].unanswered.saturating_sub(1);
+            }
+            Asked::Unknown => self.requests[index].is_over = true,
+        }
+    }
+
+    /// Keys that were said to be taken when no job of theirs was known.
+    pub(super) fn judge_taken_keys(&mut self) {
+        for (principal, key) in std::mem::take(&mut self.taken_keys) {
+            let mut pairs = self.jobs.iter().filter_map(|job| job.idempotency.as_ref());
+            if pairs.any(|(owner, known)| *owner == principal && *known == key) {
+                continue;
+            }
+            let mut others = self.jobs.iter().filter_map(|job| job.idempotency.as_ref());
+            let is_others = others.any(|(_, known)| known.ends_with(&key) || key.ends_with(known.as_str()));
+            let property = if is_others { "IDEM-4" } else { "IDEM-5" };
+            self.fail(property, format_args!("the key {key} of {principal} is taken, by no job of it"));
         }
     }
 

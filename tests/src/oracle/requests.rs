@@ -6,10 +6,25 @@ use super::{Oracle, lease, read};
 /// What a client asked for.
 #[derive(Debug, Clone)]
 pub(super) enum Asked {
-    Submit { key: String, params: u64, lease: Option<String>, expires_at: Option<i64>, agent: String },
-    Cancel { job: u128 },
-    Subscribe { job: u128, history: bool, from_seq: Option<u64>, from_pos: Option<u64> },
+    Submit {
+        key: String,
+        params: u64,
+        lease: Option<String>,
+        expires_at: Option<i64>,
+        agent: String,
+    },
+    Cancel {
+        job: u128,
+    },
+    Subscribe {
+        job: u128,
+        history: bool,
+        from_seq: Option<u64>,
+        from_pos: Option<u64>,
+    },
     List,
+    /// Of a type that there is not.
+    Unknown,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +70,9 @@ impl Oracle {
         request.was_fenced = session.is_none_or(|session| self.sessions[session].link != Some(link));
         request.sights = self.sights.len() - 1;
         request.appends = self.appends.len() as u64;
+        if matches!(request.asked, Asked::List) {
+            self.connections[link].unanswered += 1;
+        }
         if let (Asked::Cancel { job } | Asked::Subscribe { job, .. }, Some(session)) =
             (&request.asked, session)
         {
@@ -66,6 +84,7 @@ impl Oracle {
         {
             job.cancel_asked = true;
         }
+        self.judge_outbox(link);
     }
 
     pub(super) fn request(&self, link: usize, id: u64) -> Option<usize> {
@@ -119,7 +138,9 @@ impl Oracle {
             return;
         }
         if self.jobs[job].principal != self.sessions[session].principal {
-            self.fail("VIS-1", format_args!("the acceptance of another principal's job"));
+            let id = reply.request_id.as_ref().map_or(0, |id| hash(id.as_str().as_bytes()));
+            let property = if self.request(link, id).is_some() { "IDEM-4" } else { "VIS-1" };
+            self.fail(property, format_args!("the acceptance of another principal's job"));
             return;
         }
         let payload = format!(
@@ -132,6 +153,16 @@ impl Oracle {
             reply.trace_id
         );
         let digest = hash(payload.as_bytes());
+        if reply.trace_id.as_ref().map(read::Text::as_str) != Some(self.jobs[job].trace.as_str())
+            || reply.agent.as_ref().map(read::Text::as_str) != Some(self.jobs[job].agent.as_str())
+        {
+            self.fail("JOB-7", format_args!("an acceptance with another agent or trace than the job's"));
+        }
+        if let Some(id) = reply.request_id.as_ref() {
+            self.judge_key(link, session, job, hash(id.as_str().as_bytes()));
+        } else if reply.parent_job_id.is_none() {
+            self.fail("JOB-4", format_args!("an acceptance that answers nothing"));
+        }
         // What is not negotiated is not shown; sessions with other features may see less.
         if self.sessions[session].features | 1 << 7 == self.config.features | 1 << 7 {
             match self.jobs[job].accepted_digest {
@@ -144,16 +175,6 @@ impl Oracle {
                 }
                 _ => {}
             }
-        }
-        if reply.trace_id.as_ref().map(read::Text::as_str) != Some(self.jobs[job].trace.as_str())
-            || reply.agent.as_ref().map(read::Text::as_str) != Some(self.jobs[job].agent.as_str())
-        {
-            self.fail("JOB-7", format_args!("an acceptance with another agent or trace than the job's"));
-        }
-        if let Some(id) = reply.request_id.as_ref() {
-            self.judge_key(link, session, job, hash(id.as_str().as_bytes()));
-        } else if reply.parent_job_id.is_none() {
-            self.fail("JOB-4", format_args!("an acceptance that answers nothing"));
         }
         let stream = self.sessions[session].streams.iter_mut().find(|stream| stream.job == job);
         if let Some(stream) = stream {
@@ -297,6 +318,7 @@ impl Oracle {
     }
 
     pub(super) fn listed(&mut self, link: usize, session: usize, reply: &Reply<'_>) {
+        self.connections[link].unanswered = self.connections[link].unanswered.saturating_sub(1);
         let id = reply.request_id.as_ref().map_or(0, |id| hash(id.as_str().as_bytes()));
         let before =
             self.request(link, id).map_or_else(|| self.policy(), |index| self.requests[index].sights);

@@ -104,7 +104,8 @@ impl Oracle {
                 _ => true,
             };
             if !is_clean {
-                self.fail("SES-5", format_args!("a secret is stored"));
+                let is_value = format!("{record:?}").contains(VALUE);
+                self.fail(if is_value { "VIS-3" } else { "SES-5" }, format_args!("a secret is stored"));
             }
         }
     }

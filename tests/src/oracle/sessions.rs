@@ -2,6 +2,7 @@
 
 use super::frames::{features_of, token_hash};
 use super::read::{Envelope, Reply, hash};
+use super::requests::{Asked, Request};
 use super::{Oracle, Tokens, read};
 
 impl Oracle {
@@ -13,6 +14,10 @@ impl Oracle {
                 self.judge_death(session);
             }
             self.sessions[session].live.is_dead = true;
+            return;
+        }
+        if tokens.epoch == 1 && tokens.current != before.current {
+            self.fail("SES-8", format_args!("the id of a session is given to another"));
             return;
         }
         if before.is_dead {
@@ -74,6 +79,11 @@ impl Oracle {
             return;
         }
         let token = reply.resume_token.as_ref().map_or("", read::Text::as_str).to_owned();
+        let stored = self.sessions[session].live.current;
+        if token.as_bytes().windows(8).any(|part| stored.windows(8).any(|kept| kept == part)) {
+            self.fail("SES-5", format_args!("what is stored of a token shows a part of it"));
+            return;
+        }
         if token_hash(&token) != self.sessions[session].live.current {
             self.fail("SES-2", format_args!("a welcome with another token than the stored one"));
             return;
@@ -115,7 +125,7 @@ impl Oracle {
             let index = usize::try_from(seq - 1).unwrap_or(usize::MAX);
             let Some(entry) = self.sessions[session].log.get(index).copied() else { return };
             if entry.pos > 0 {
-                self.follow(session, entry.job, entry.pos);
+                self.follow(session, entry.job, seq, entry.pos);
             }
             self.sessions[session].sent = seq;
         }
@@ -156,8 +166,9 @@ impl Oracle {
         } else if last > max {
             self.fail("SEQ-9", format_args!("a resume behind number {last} of {max} is accepted"));
         } else if last < floor {
+            // What it asks for cannot be delivered.
             self.fail(
-                "SEQ-9",
+                "SEQ-8",
                 format_args!("a resume behind number {last} below the floor {floor} is accepted"),
             );
         }
@@ -181,6 +192,16 @@ impl Oracle {
                 }
                 let says = |text: &str| reply.details.is_some_and(|details| details.get().contains(text));
                 self.sessions[session].lost_history |= says("\"history\"");
+                let is_open = |request: &Request| {
+                    request.link == link
+                        && matches!(request.asked, Asked::Unknown)
+                        && request.is_read
+                        && !request.is_over
+                };
+                if code == "INVALID_REQUEST" && !self.is_meddled && self.requests.iter().any(is_open) {
+                    self.fail("WIR-2", format_args!("a connection ends for a type that is not known"));
+                    return;
+                }
                 let replaced = self.sessions[session].link != Some(link);
                 if replaced
                     && !says("taken_over")

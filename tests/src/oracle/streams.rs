@@ -21,7 +21,8 @@ impl Oracle {
         }
         let due = self.connections[link].last + 1;
         if seq != due {
-            self.fail("SEQ-2", format_args!("number {seq} where {due} is due"));
+            let property = if self.connections[link].read_failed { "SEQ-8" } else { "SEQ-2" };
+            self.fail(property, format_args!("number {seq} where {due} is due"));
             return None;
         }
         self.connections[link].last = seq;
@@ -122,7 +123,8 @@ impl Oracle {
             _ => {}
         }
         if is_next {
-            self.follow(session, job, pos);
+            let seq = envelope.event_seq.unwrap_or(0);
+            self.follow(session, job, seq, pos);
         }
     }
 
@@ -179,7 +181,9 @@ impl Oracle {
     }
 
     /// An event is the next one of its job in this stream.
-    pub(super) fn follow(&mut self, session: usize, job: usize, pos: u64) {
+    pub(super) fn follow(&mut self, session: usize, job: usize, seq: u64, pos: u64) {
+        let index = usize::try_from(seq).unwrap_or(usize::MAX).saturating_sub(1);
+        let is_live = self.sessions[session].log.get(index).is_some_and(|entry| entry.is_live);
         let Some(index) = self.sessions[session].streams.iter().position(|stream| stream.job == job) else {
             return;
         };
@@ -193,9 +197,13 @@ impl Oracle {
             let begins = |after: u64| after < floor || self.next_of(session, job, after) == pos;
             begun = stream.granted.iter().position(|after| begins(*after));
             if begun.is_none() {
+                let is_owner = self.jobs[job].owner == Some(self.sessions[session].key);
                 let property = match stream.granted.front() {
                     Some(_) => "VIS-5",
                     None if ended => "JOB-3",
+                    // Between history and what happens, or within history.
+                    None if !(stream.is_live && is_live) => "VIS-5",
+                    None if is_owner => "JOB-9",
                     None => "VIS-4",
                 };
                 self.fail(property, format_args!("position {pos} of a job behind {last}"));
@@ -208,6 +216,7 @@ impl Oracle {
             stream.granted.drain(..=begun);
         }
         stream.last = pos;
+        stream.is_live = is_live;
         stream.ended = is_end;
     }
 

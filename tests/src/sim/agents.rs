@@ -14,6 +14,7 @@ use arcp_proto::wire::event::{ChunkEmission, Delegation, Emission, LogLevel};
 use arcp_proto::wire::number::NumberText;
 
 use super::choices::Choices;
+use super::clock::Clock;
 use super::count::{Counts, Fault};
 use crate::oracle::Oracle;
 
@@ -29,6 +30,9 @@ const CHILD_LEASES: [&str; 5] = [
     r#"{"tool.call":["mail.*"]}"#,
     r#"{"agent.delegate":["a"],"tool.call":["search.*"]}"#,
 ];
+
+/// An end later than that of most jobs that delegate.
+const FAR_END: &str = r#"{"expires_at":"2036-01-01T00:00:00Z"}"#;
 
 /// One agent at work.
 pub(super) struct Working {
@@ -46,6 +50,10 @@ pub(super) struct Working {
     is_stopped: bool,
     pub(super) hangs: bool,
     ignores_stop: bool,
+    /// It was killed, and has one thing to do and to say before it is gone.
+    is_late: bool,
+    /// When its lease ends, to try an operation at that moment.
+    expires: Option<u64>,
     streams: bool,
     chunks: u64,
     is_base64: bool,
@@ -71,6 +79,7 @@ impl Agents {
         &mut self,
         at: u64,
         start: &StartJob,
+        clock: &Clock,
         choices: &mut Choices<'_>,
         counts: &mut Counts,
     ) {
@@ -91,6 +100,8 @@ impl Agents {
             is_stopped: false,
             hangs,
             ignores_stop,
+            is_late: false,
+            expires: start.lease.expires_at().map(|at| clock.when_unix(at)),
             streams: choices.one_in(4),
             chunks: 0,
             is_base64: choices.one_in(2),
@@ -109,15 +120,23 @@ impl Agents {
         working.due = Some(at + choices.below(pace));
     }
 
-    pub(super) fn kill(&mut self, job: JobHandle) {
-        self.working.retain(|working| working.job != job);
+    /// Those that ignore what they are told notice it a little later than others.
+    pub(super) fn kill(&mut self, at: u64, job: JobHandle) {
+        let pace = self.pace;
+        self.working.retain(|working| working.job != job || working.ignores_stop);
+        if let Some(working) = self.find(job) {
+            working.is_late = true;
+            working.is_held = false;
+            working.due = Some(at + pace);
+        }
     }
 
-    pub(super) fn hold(&mut self, job: JobHandle, on: bool) {
-        if let Some(working) = self.find(job) {
-            // One that is told to stop is not held any more by what it does.
-            working.is_held = on && !working.is_stopped;
-        }
+    /// Holds an agent or lets it go on; says which job it works on.
+    pub(super) fn hold(&mut self, job: JobHandle, on: bool) -> Option<JobKey> {
+        let working = self.find(job)?;
+        // One that is told to stop is not held any more by what it does.
+        working.is_held = on && !working.is_stopped;
+        Some(working.key)
     }
 
     pub(super) fn tell(&mut self, job: JobHandle, news: &JobNews, at: u64, oracle: &mut Oracle) {
@@ -171,8 +190,15 @@ impl Agents {
         let Some(index) = self.working.iter().position(is_due) else { return false };
         let (pace, misbehave, most_burst) = (self.pace, self.misbehave, self.most_burst);
         let working = &mut self.working[index];
-        working.due = Some(at + 1 + choices.below(pace));
-        let is_over = if working.is_stopped || working.left == 0 {
+        working.due = match working.expires.filter(|end| *end > at && choices.one_in(4)) {
+            Some(end) => Some(end),
+            None => Some(at + 1 + choices.below(pace)),
+        };
+        let is_over = if working.is_late {
+            working.overrun(runtime, now, choices, oracle)
+        } else if working.expires == Some(at) && !working.is_stopped {
+            working.operate(runtime, now, choices, counts, oracle)
+        } else if working.is_stopped || working.left == 0 {
             working.end(runtime, now, choices, counts, oracle, misbehave)
         } else {
             working.left -= 1;
@@ -194,7 +220,7 @@ impl Agents {
         working.burst -= 1;
         let job = working.job;
         if working.log(runtime, now, oracle) {
-            self.kill(job);
+            self.working.retain(|working| working.job != job);
         }
         true
     }
@@ -328,6 +354,23 @@ impl Working {
         self.say(runtime, now, result.expect("a result"), oracle)
     }
 
+    /// Tries one more operation, and to say something, after the end of its job.
+    fn overrun(
+        &mut self,
+        runtime: &mut RuntimeEndpoint,
+        now: Now,
+        choices: &mut Choices<'_>,
+        oracle: &mut Oracle,
+    ) -> bool {
+        let target = choices.of(&TOOLS);
+        let operation = Operation { capability: Capability::ToolCall, target };
+        let judged = runtime.authorize(now, self.job, &operation);
+        oracle.decided(self.key, target, now, judged.as_ref().err().map(arcp_proto::lease::Denial::code));
+        let text = self.mark().to_string();
+        self.say(runtime, now, Emission::thought(&text).expect("a thought"), oracle);
+        true
+    }
+
     fn delegate(&self, runtime: &mut RuntimeEndpoint, now: Now, choices: &mut Choices<'_>) -> bool {
         let lease = RawJson::parse(choices.of(&CHILD_LEASES)).expect("JSON");
         let delegation = Delegation {
@@ -335,7 +378,7 @@ impl Working {
             agent: choices.of(&["a", "b", "nobody"]).to_owned(),
             input: RawJson::empty_object(),
             lease_request: Some(lease),
-            lease_constraints: None,
+            lease_constraints: choices.one_in(3).then(|| RawJson::parse(FAR_END).expect("JSON")),
             max_runtime_sec: None,
         };
         match runtime.handle_agent(now, self.job, AgentInput::Delegate(Box::new(delegation))) {

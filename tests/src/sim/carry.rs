@@ -211,6 +211,7 @@ impl World<'_> {
                 break;
             }
         }
+        self.oracle.turn_over();
         let links = &self.links;
         self.live.retain(|index| !links[*index].is_gone());
         if self.halted {

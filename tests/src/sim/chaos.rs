@@ -68,7 +68,9 @@ impl World<'_> {
         let spec = self.choices.below(SPECS);
         // Keys that several clients of a principal use, so that the same job, or another of the same name, comes twice.
         let key = if self.choices.one_in(3) {
-            format!("shared-{}", self.choices.below(3))
+            let number = self.choices.below(3);
+            // If one were joined to its principal's name, those of the third principal would be those of the first.
+            if self.clients[index].principal == 2 { number.to_string() } else { format!("shared-{number}") }
         } else {
             format!("own-{index}-{}", self.clients[index].work.len())
         };
@@ -135,7 +137,8 @@ impl World<'_> {
             }
             _ => {
                 let page = 1 + self.choices.below(4);
-                self.clients[index].list(now, page);
+                let Self { clients, oracle, .. } = self;
+                clients[index].list(now, page, oracle);
             }
         }
     }

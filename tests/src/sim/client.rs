@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::choices::Choices;
 use super::clock::Clock;
-use super::plan::ClientPlan;
+use super::plan::{ClientPlan, PRINCIPALS};
 use super::provisioner::MODELS;
 use crate::oracle::Oracle;
 use crate::random::Random;
@@ -34,6 +34,7 @@ pub(super) struct Work {
 /// One client over all its lives.
 pub(super) struct Client {
     pub(super) index: usize,
+    pub(super) principal: usize,
     /// `None` while the process is dead.
     pub(super) endpoint: Option<ClientEndpoint>,
     pub(super) lives: u64,
@@ -62,6 +63,7 @@ impl Client {
     pub(super) fn new(index: usize, plan: ClientPlan) -> Self {
         Self {
             index,
+            principal: plan.principal,
             endpoint: None,
             lives: 0,
             config: plan.config,
@@ -148,11 +150,12 @@ impl Client {
         }
     }
 
-    pub(super) fn list(&mut self, now: Now, page: u64) {
+    pub(super) fn list(&mut self, now: Now, page: u64, oracle: &mut Oracle) {
         if let Some(endpoint) = &mut self.endpoint
             && self.listing.is_none()
         {
             self.listing = endpoint.list_jobs(now, ListQuery::default().page_size(page)).ok();
+            oracle.lists(self.index, PRINCIPALS[self.principal]);
         }
     }
 
@@ -228,7 +231,7 @@ impl Client {
 }
 
 /// The jobs of this world. The same number is always the same job.
-pub(super) const SPECS: u64 = 9;
+pub(super) const SPECS: u64 = 10;
 
 fn submission(key: &str, spec: u64) -> Submission {
     let lease = LeaseRequest::default();
@@ -252,6 +255,14 @@ fn submission(key: &str, spec: u64) -> Submission {
                 .grant("tool.call", ["search.*"])
                 .grant("model.use", [MODELS])
                 .budget("USD:0.30"),
+        ),
+        9 => (
+            "c",
+            lease
+                .grant("tool.call", ["search.*"])
+                .grant("agent.delegate", ["a", "b"])
+                .budget("USD:2")
+                .expires_in(Duration::from_secs(5)),
         ),
         7 => ("c", lease.grant("tool.call", ["search.web"]).expires_in(Duration::from_secs(315_360_000))),
         _ => ("a", lease),

@@ -43,6 +43,13 @@ impl Clock {
         at
     }
 
+    /// The first true time at which its wall clock shows this, if nobody sets it.
+    pub(super) fn when_unix(&self, unix: UnixTime) -> u64 {
+        let run =
+            u64::try_from(unix.as_millis().saturating_sub(self.unix)).unwrap_or(0).saturating_mul(1_000);
+        self.when(Instant::from_micros(self.mono.saturating_add(run)))
+    }
+
     /// Somebody sets the wall clock.
     pub(super) const fn jump(&mut self, millis: i64) {
         self.unix += millis;

@@ -45,6 +45,7 @@ impl World<'_> {
             request(5, "session.list_jobs", r#"{"limit":50}"#),
             request(6, "session.ack", r#"{"last_processed_seq":9000}"#),
             request(7, "session.list_jobs", r#"{"limit":50}"#),
+            request(8, "x-vendor.nobody.knows", "{}"),
         ];
         let (token, session, last) = overheard
             .unwrap_or_else(|| ("rt_none".to_owned(), "sess_01KZZSPQFWRQJ5E577ZYXMHSQ1".to_owned(), 0));
@@ -59,6 +60,12 @@ impl World<'_> {
         };
         if frames.len() == 1 && !self.choices.one_in(3) {
             frames.extend(probes);
+            // An acknowledgement that comes behind a newer one, and requests whose answers nobody reads.
+            frames.push(request(9, "session.ack", &format!(r#"{{"last_processed_seq":{}}}"#, last / 2)));
+            if self.choices.one_in(4) {
+                self.links[link].down.stalled_until = self.at + 10_000_000;
+                frames.extend((10..50).map(|number| request(number, "session.list_jobs", "{}")));
+            }
         }
         for frame in frames {
             self.journal.frame(self.at, link, "X", "→R", &Bytes::copy_from_slice(frame.as_bytes()));

@@ -45,6 +45,7 @@ use store::Store;
 
 pub use choices::expand;
 pub use count::{Counts, Fault};
+pub(crate) use plan::{BEARER, PRINCIPALS};
 pub use run::{Failure, minimise, replay, run, seeded};
 
 /// Steps after which a run counts as stuck.
@@ -56,7 +57,7 @@ struct Flipping(Arc<AtomicU32>);
 impl ObservePolicy for Flipping {
     fn job(&self, viewer: &str, _: &ObservedJob<'_>) -> Sight {
         let bits = self.0.load(std::sync::atomic::Ordering::Relaxed);
-        let Some(index) = plan::PRINCIPALS.iter().position(|principal| *principal == viewer) else {
+        let Some(index) = PRINCIPALS.iter().position(|principal| *principal == viewer) else {
             return Sight::Nothing;
         };
         match bits >> (2 * index) & 3 {

@@ -79,7 +79,8 @@ impl World<'_> {
             }
             Output::StartJob(start) => {
                 self.oracle.started(&start);
-                self.agents.start(self.at, &start, &mut self.choices, &mut self.counts);
+                let Self { agents, clock, choices, counts, .. } = self;
+                agents.start(self.at, &start, clock, choices, counts);
             }
             Output::IssueCredential { id, request } => {
                 self.journal.note(self.at, || format!("the runtime asks for {}", request.credential));
@@ -95,10 +96,21 @@ impl World<'_> {
             Output::CancelJob { job, .. } => {
                 self.agents.stop(self.at, job, &mut self.choices, &mut self.counts);
             }
-            Output::KillJob(job) => self.agents.kill(job),
-            Output::HoldJob(job) => self.agents.hold(job, true),
-            Output::ReleaseJob(job) => self.agents.hold(job, false),
-            Output::Halt => self.halted = true,
+            Output::KillJob(job) => self.agents.kill(self.at, job),
+            Output::HoldJob(job) => {
+                if let Some(key) = self.agents.hold(job, true) {
+                    self.oracle.held(key, true);
+                }
+            }
+            Output::ReleaseJob(job) => {
+                if let Some(key) = self.agents.hold(job, false) {
+                    self.oracle.held(key, false);
+                }
+            }
+            Output::Halt => {
+                self.oracle.halts();
+                self.halted = true;
+            }
             Output::Event(event) => self.oracle.event(&event),
         }
     }

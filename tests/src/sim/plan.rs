@@ -11,7 +11,7 @@ use super::choices::Choices;
 use super::clock::Clock;
 
 /// The principals; a bearer token is the name with a suffix.
-pub(crate) const PRINCIPALS: [&str; 3] = ["alice", "bob", "carol"];
+pub(crate) const PRINCIPALS: [&str; 3] = ["alice", "bob", "alice-shared"];
 /// What follows a principal's name in its bearer token.
 pub(crate) const BEARER: &str = "-bearer-5f3c";
 /// The agents that can be submitted to.
@@ -139,6 +139,7 @@ fn config(choices: &mut Choices<'_>, troubles: &Troubles) -> RuntimeConfig {
     limits.jobs = choices.of(&[1_000, 6]);
     limits.pending_bytes = choices.of(&[16 << 20, 2_000]);
     limits.write_stall = seconds(choices.of(&[60, 2]));
+    limits.control_queue = choices.of(&[256, 16]);
     config
 }
 

@@ -26,7 +26,8 @@ impl World<'_> {
                     self.oracle.fail(property, format_args!("it does not come to that: {left}"));
                 }
                 let why = self.unfinished();
-                self.oracle.fail("LIVE", format_args!("the world does not come to rest: {why}"));
+                let property = self.oracle.unrest();
+                self.oracle.fail(property, format_args!("the world does not come to rest: {why}"));
                 return;
             }
             self.step();
@@ -91,6 +92,8 @@ impl World<'_> {
         links_rest
             && runtime.population().unfinished_jobs == 0
             && self.store.next().is_none()
+            // What it has refused comes again.
+            && !self.store.is_blocked()
             && self.verdicts.is_empty()
             && self.decisions.is_empty()
             && self.provisioner.next().is_none()
