@@ -6,6 +6,7 @@ pub mod crash;
 pub mod fuzz;
 pub mod link;
 pub mod oracle;
+pub mod planted;
 pub mod random;
 pub mod relay;
 pub mod sim;
