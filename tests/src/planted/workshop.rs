@@ -104,13 +104,12 @@ pub struct Caught {
     pub what: String,
 }
 
-/// The copy, and where it comes from.
+/// The copy. What becomes of the sources meanwhile is no matter to it.
 #[derive(Debug)]
 pub struct Workshop {
-    root: PathBuf,
     folder: PathBuf,
-    /// Files that are not as in the sources.
-    changed: Vec<String>,
+    /// Files that are not as in the sources, and what they were.
+    changed: Vec<(PathBuf, String)>,
 }
 
 impl Workshop {
@@ -127,7 +126,7 @@ impl Workshop {
         write_new(&folder.join("Cargo.toml"), manifest_of_copy(&manifest).as_bytes())?;
         write_new(&folder.join("hunter/Cargo.toml"), HUNTER.as_bytes())?;
         write_new(&folder.join("hunter/src/main.rs"), MAIN.as_bytes())?;
-        Ok(Self { root: root.to_owned(), folder: folder.to_owned(), changed: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), changed: Vec::new() })
     }
 
     /// Takes out the bug that is in, and plants this one; none leaves the copy as the sources are.
@@ -135,15 +134,16 @@ impl Workshop {
     /// # Errors
     /// [`Error::Io`], or [`Error::Text`] if a text is not there exactly once.
     pub fn plant(&mut self, build: Option<&Build>) -> Result<(), Error> {
-        for file in std::mem::take(&mut self.changed) {
-            mirror(&self.root.join(&file), &self.folder.join(&file))?;
+        // A file that was changed twice is taken back twice, its first state last.
+        while let Some((path, source)) = self.changed.pop() {
+            write_new(&path, source.as_bytes())?;
         }
         for edit in build.into_iter().flat_map(|build| &build.edits) {
             let path = self.folder.join(&edit.file);
             let source = fs::read_to_string(&path).map_err(|error| Error::Io(path.clone(), error))?;
             let changed = edit.apply(&source).map_err(Error::Text)?;
             write_new(&path, changed.as_bytes())?;
-            self.changed.push(edit.file.clone());
+            self.changed.push((path, source));
         }
         Ok(())
     }
