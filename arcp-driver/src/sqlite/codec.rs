@@ -4,6 +4,8 @@
 //! trusted for nothing: each length is checked, and each text, id and JSON value is parsed like one of a peer.
 
 mod event;
+#[cfg(test)]
+mod forms;
 mod job;
 mod session;
 

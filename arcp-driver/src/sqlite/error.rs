@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use super::codec::Malformed;
 
@@ -157,7 +157,9 @@ impl Fault {
 /// What SQLite says, with the code that tells which operation of the file system failed. Never a value.
 fn sqlite_words(error: &rusqlite::Error) -> String {
     match error.sqlite_error() {
-        Some(code) => format!("{code} (SQLite code {})", code.extended_code),
+        Some(code) => {
+            format!("{} (SQLite code {})", ffi::code_to_str(code.extended_code), code.extended_code)
+        }
         None => error.to_string(),
     }
 }

@@ -167,3 +167,20 @@ async fn files_that_cannot_be_used_are_refused_with_their_reason() {
     let refused = at(serve, &text).await;
     assert!(refused.code == 5 && refused.complaint().contains("is not a store"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_ends_the_runtime() {
+    let place = Place::new("failed");
+    let db = place.file("a.db");
+    let runtime = Runtime::of(serve(&db, closed_port())).await;
+    let mut client = Running::start(runtime.submit(&["sleep", "--json", "--input", r#"{"seconds":600}"#]));
+    client.until("sleeping").await;
+    // Somebody who ignores the lock.
+    let intruder = rusqlite::Connection::open(&db).unwrap();
+    intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let ran = runtime.running.end().await;
+    assert_eq!(ran.code, 5, "{ran:?}");
+    let said = ran.err.lines().last().unwrap();
+    assert!(said.contains("it cannot be written: ") && said.contains("Nothing that is not stored"), "{said}");
+    client.until("disconnected").await;
+}

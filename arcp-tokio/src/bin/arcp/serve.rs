@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arcp_driver::jwt::Jwt;
 use arcp_driver::listen::{ListenOptions, ServeError};
@@ -27,6 +28,9 @@ pub(crate) struct Plan {
     store: Option<(PathBuf, Survives)>,
     quiet: bool,
 }
+
+/// How often it is looked whether the store has room. What has none is tried again every second.
+const ROOM_INTERVAL: Duration = Duration::from_secs(2);
 
 enum Place {
     Listen { address: String, options: Box<ListenOptions> },
@@ -86,6 +90,7 @@ impl Plan {
         let mut health = None;
         if let Some((path, survives)) = self.store {
             let store = open(&path, survives)?;
+            tokio::spawn(watch_room(store.health(), path.clone()));
             health = Some((store.health(), path));
             builder = builder.store(store);
         }
@@ -110,6 +115,25 @@ fn open(path: &Path, survives: Survives) -> Result<SqliteStore, Failure> {
         Survives::Process => Durability::Process,
     };
     SqliteOptions::default().durability(durability).open(path).map_err(Failure::store)
+}
+
+/// Says when there is no room for anything new, and when there is again.
+async fn watch_room(health: Health, path: PathBuf) {
+    let mut ticks = tokio::time::interval(ROOM_INTERVAL);
+    let mut was_full = false;
+    loop {
+        ticks.tick().await;
+        let is_full = health.is_full();
+        if is_full != was_full {
+            let path = path.display();
+            warn(&if is_full {
+                format!("the store {path} has no room; all work waits until it has")
+            } else {
+                format!("the store {path} has room again")
+            });
+        }
+        was_full = is_full;
+    }
 }
 
 fn failed(health: &Health, path: &Path) -> Failure {
