@@ -26,6 +26,7 @@ fn the_order_is_state_then_end_then_target_then_budget() {
     assert_eq!(verdict("/w/x", lasting), Err(ErrorCode::BudgetExhausted));
     let rich = Circumstances { exhausted: None, ..lasting };
     assert_eq!(verdict("/w/x/", rich).unwrap().as_str(), "/w/x");
+    assert_eq!(verdict("/w/x/", rich).unwrap().into_string(), "/w/x");
 }
 
 #[test]
