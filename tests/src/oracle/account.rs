@@ -176,6 +176,8 @@ pub(super) struct Chunks {
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) client: Option<usize>,
+    /// What its hello claims to have may have been changed on the way.
+    pub(super) is_unsure: bool,
     /// Nobody in between can read it.
     pub(super) is_private: bool,
     pub(super) opened_at: u64,

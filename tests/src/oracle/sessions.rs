@@ -95,10 +95,13 @@ impl Oracle {
         if !is_tainted {
             self.judge_welcome(link, session, &hello, announced);
         }
+        let is_unsure = self.connections[link].is_tainted && hello.token.is_some();
+        self.connections[link].is_unsure = is_unsure;
         let state = &mut self.sessions[session];
         let base = match (hello.token, hello.last) {
             (None, _) => 0,
-            (Some(_), Some(last)) => last,
+            (Some(_), Some(last)) if !is_unsure => last,
+            (Some(_), Some(_)) => state.acked,
             (Some(_), None) => state.acked,
         };
         let sent = state.sent;
@@ -120,7 +123,7 @@ impl Oracle {
     }
 
     /// Somebody claims to have numbers that were never sent, which it may: streams go on behind them.
-    fn skip(&mut self, session: usize, sent: u64, base: u64) {
+    pub(super) fn skip(&mut self, session: usize, sent: u64, base: u64) {
         for seq in sent + 1..=base {
             let index = usize::try_from(seq - 1).unwrap_or(usize::MAX);
             let Some(entry) = self.sessions[session].log.get(index).copied() else { return };

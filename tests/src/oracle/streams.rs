@@ -19,6 +19,12 @@ impl Oracle {
             self.fail("SES-4", format_args!("number {seq} on a connection that was replaced"));
             return None;
         }
+        if std::mem::take(&mut self.connections[link].is_unsure) {
+            // What was claimed shows in the first number that comes.
+            let sent = self.sessions[session].sent;
+            self.skip(session, sent, seq.saturating_sub(1));
+            self.connections[link].last = seq.saturating_sub(1);
+        }
         let due = self.connections[link].last + 1;
         if seq != due {
             let property = if self.connections[link].read_failed { "SEQ-8" } else { "SEQ-2" };
