@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arcp_driver::sqlite::{Archive, SqliteStore};
 use arcp_driver::{
@@ -15,7 +16,11 @@ use arcp_tests::over_both_drivers;
 use arcp_tests::stack::{Stack, url};
 use async_std::channel::{Receiver, Sender, unbounded};
 
-over_both_drivers!(clients_go_on_with_the_next_runtime, a_file_is_let_go_with_its_runtime);
+over_both_drivers!(
+    clients_go_on_with_the_next_runtime,
+    a_file_is_let_go_with_its_runtime,
+    what_is_no_longer_needed_is_forgotten,
+);
 
 /// A directory that is removed with everything in it.
 struct Place(PathBuf);
@@ -190,4 +195,39 @@ async fn a_file_is_let_go_with_its_runtime<S: Stack>() {
         S::shut_down(serving).await;
         assert_eq!(Archive::open(place.file()).unwrap().stats().unwrap().jobs, round);
     }
+}
+
+async fn what_is_no_longer_needed_is_forgotten<S: Stack>() {
+    let place = Place::new();
+    let runtime = Runtime::builder()
+        .bearer("token", "alice")
+        .agent("talk", |job: JobContext, to: u64| async move {
+            for number in 1..=to {
+                job.progress(number).await?;
+            }
+            Ok(to)
+        })
+        .config(|config| {
+            config.resume_window = Duration::from_millis(50);
+            config.retention = Duration::from_millis(50);
+        })
+        .store(place.store());
+    let (serving, address) = S::serve(runtime.build().unwrap()).await;
+    let client = S::connect(url(address)).token("token").await.unwrap();
+    for key in ["a", "b"] {
+        let mut job = client.submit("talk").input(&300).key(key).await.unwrap();
+        assert_eq!(job.result::<u64>().await.unwrap(), 300);
+    }
+    client.close().await;
+    let archive = Archive::open(place.file()).unwrap();
+    // As long as a scenario may take.
+    loop {
+        let stats = archive.stats().unwrap();
+        if [stats.sessions, stats.jobs, stats.events, stats.deliveries] == [0; 4] {
+            break;
+        }
+        async_std::task::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(archive.check().unwrap().damage, []);
+    S::shut_down(serving).await;
 }

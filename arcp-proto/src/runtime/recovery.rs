@@ -365,7 +365,9 @@ fn is_sound(row: &Row) -> bool {
             let followed = followers.map(|follower| follower.through.max(follower.first_seq.unwrap_or(0)));
             let positions = &row.positions;
             let numbers = [positions.last(), positions.total().total(), row.last_origin, row.floor_origin];
-            numbers.into_iter().chain(followed).all(|number| number <= MAX_SEQ)
+            let chunks = row.chunks.map(|chunks| chunks.next_seq.max(chunks.decoded_bytes));
+            numbers.into_iter().chain(followed).chain(chunks).all(|number| number <= MAX_SEQ)
+                && row.checkpoint.as_ref().is_none_or(|kept| kept.position <= positions.last())
                 && row.end.is_none_or(|end| end.position == positions.last() && !positions.is_empty())
         }
     }

@@ -38,6 +38,7 @@ impl RuntimeEndpoint {
     pub(super) fn restart_of(&self, row: &JobRow) -> Option<Box<Restart>> {
         let record = &row.record;
         let may_go_on = record.restartable
+            && record.parent.is_none()
             && self.config.agents.is_restartable(&record.agent)
             && row.restarts < self.config.limits.restarts;
         let was_running = record.started && row.end.is_none() && row.stopping.is_none();

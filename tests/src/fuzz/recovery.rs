@@ -3,16 +3,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arcp_proto::agent::AgentRef;
 use arcp_proto::feature::Features;
-use arcp_proto::id::{DelegationKey, JobKey, Ulid};
+use arcp_proto::id::{DelegationKey, JobKey, ResultKey, Ulid};
 use arcp_proto::lease::{Amount, Counter, Counters, Currency, Lease};
 use arcp_proto::replay::{Block, Retention};
-use arcp_proto::runtime::rows::{FollowerRow, JobRow, Row, SessionRow, Tables};
+use arcp_proto::runtime::rows::{CheckpointRow, ChunkRow, FollowerRow, JobRow, Row, SessionRow, Tables};
 use arcp_proto::runtime::store::{Command, Cost, CredentialRecord, ParentRecord, StoreDone};
 use arcp_proto::runtime::{ConnectionId, CredentialState, Recovery, RecoveryError, Step, StopReason};
 use arcp_proto::secret::TokenHash;
 use arcp_proto::time::UnixTime;
 use arcp_proto::wire::RawJson;
+use arcp_proto::wire::event::ChunkEncoding;
 use serde_json::{Value, json};
 
 use super::agents::GENEROUS;
@@ -34,7 +36,12 @@ pub fn recovery(data: &[u8]) {
     while is_damaged && !choices.is_empty() && !rows.is_empty() {
         damage(&mut rows, &mut choices);
     }
-    let mut recovery = Recovery::new(config(), entropy(9), host.1);
+    let mut config = config();
+    if choices.below(2) == 0 {
+        config.agents.set_restartable(&agent()).expect("an agent that was added");
+    }
+    let policy = config.lease_policy;
+    let mut recovery = Recovery::new(config, entropy(9), host.1);
     let mut pages = rows.chunks(page);
     let runtime = loop {
         match recovery.step() {
@@ -52,7 +59,6 @@ pub fn recovery(data: &[u8]) {
             Step::Ready(runtime) => break *runtime,
         }
     };
-    let policy = config().lease_policy;
     let mut host = Host::around(runtime, host.1, store, policy);
     if !is_damaged {
         host.books = Books::of_rows(&rows, policy);
@@ -95,6 +101,7 @@ fn world() -> &'static ((Tables, arcp_proto::time::Now), Vec<Value>) {
     WORLD.get_or_init(|| {
         let mut few = config();
         few.limits.running_jobs = 6;
+        few.agents.set_restartable(&agent()).expect("an agent that was added");
         let mut host = Host::with(few);
         let mut tokens = Vec::new();
         let owner = host.greet("alpha", Features::SUPPORTED, None);
@@ -169,6 +176,11 @@ fn damage(rows: &mut Vec<Row>, choices: &mut Choices<'_>) {
     }
 }
 
+/// The one that most jobs are of.
+fn agent() -> AgentRef {
+    AgentRef::parse("a").expect("a good name")
+}
+
 fn number(choices: &mut Choices<'_>) -> u64 {
     match choices.below(6) {
         0 => 0,
@@ -240,7 +252,22 @@ fn damage_lease(row: &mut JobRow, choices: &mut Choices<'_>) {
 
 fn damage_job(row: &mut JobRow, ancestor: Option<JobKey>, choices: &mut Choices<'_>) {
     let owner = row.record.owner;
-    match choices.below(16) {
+    match choices.below(20) {
+        16 => row.record.restartable = choices.below(2) == 0,
+        17 => {
+            let position = number(choices);
+            row.checkpoint = Some(CheckpointRow { state: RawJson::null(), position });
+        }
+        18 => row.restarts = u32::from(choices.byte()),
+        19 => {
+            row.chunks = Some(ChunkRow {
+                result: ResultKey::from_ulid(Ulid::default()),
+                next_seq: number(choices),
+                encoding: choices.pick(&[ChunkEncoding::Utf8, ChunkEncoding::Base64]),
+                decoded_bytes: number(choices),
+                is_complete: choices.below(2) == 0,
+            });
+        }
         13 | 14 => damage_lease(row, choices),
         15 => {
             let parent = row.record.parent.map(|parent| parent.job);

@@ -13,7 +13,9 @@ use crate::error::ApiMisuse;
 use crate::feature::Feature;
 use crate::id::JobKey;
 use crate::runtime::agent::{Checkpoint, MAX_CHECKPOINT_BYTES, Streamed};
-use crate::runtime::{AgentInput, JobHandle};
+use crate::runtime::rows::{JobRow, Row};
+use crate::runtime::store::{Command, StoreDone};
+use crate::runtime::{AgentInput, JobHandle, Output, Recovery, Step};
 use crate::wire::RawJson;
 use crate::wire::event::ChunkEmission;
 
@@ -46,7 +48,7 @@ fn running() -> (World, Value, JobHandle, std::string::String) {
     (world, welcome, job, id)
 }
 
-fn row<'a>(world: &'a World, id: &str) -> &'a crate::runtime::rows::JobRow {
+fn row<'a>(world: &'a World, id: &str) -> &'a JobRow {
     world.store.job(JobKey::parse(id).unwrap()).unwrap()
 }
 
@@ -188,22 +190,22 @@ fn a_job_that_ends_its_process_each_time_is_given_up() {
 fn the_agent_waits_for_the_record_of_its_restart() {
     let (world, _, _, id) = running();
     let now = world.now.after(Duration::from_secs(1));
-    let mut recovery = crate::runtime::Recovery::new(restartable(), super::harness::Counter::seeded(5), now);
+    let mut recovery = Recovery::new(restartable(), super::harness::Counter::seeded(5), now);
     let mut store = world.store.clone();
     let mut runtime = loop {
         match recovery.step() {
-            crate::runtime::Step::NeedsStore { id, command } => {
+            Step::NeedsStore { id, command } => {
                 recovery.handle_store(id, store.execute(command)).unwrap();
             }
-            crate::runtime::Step::Ready(runtime) => break runtime,
+            Step::Ready(runtime) => break runtime,
         }
     };
     let mut starts = 0;
     let mut pending = None;
     while let Some(output) = runtime.poll_output() {
         match output {
-            crate::runtime::Output::StartJob(_) => starts += 1,
-            crate::runtime::Output::Store { id, command } => pending = Some((id, command)),
+            Output::StartJob(_) => starts += 1,
+            Output::Store { id, command } => pending = Some((id, command)),
             _ => {}
         }
     }
@@ -213,7 +215,7 @@ fn the_agent_waits_for_the_record_of_its_restart() {
     assert_eq!(store.job(JobKey::parse(&id).unwrap()).unwrap().restarts, 1);
     runtime.handle_store(now, command, done);
     while let Some(output) = runtime.poll_output() {
-        starts += usize::from(matches!(output, crate::runtime::Output::StartJob(_)));
+        starts += usize::from(matches!(output, Output::StartJob(_)));
     }
     assert_eq!(starts, 1);
 }
@@ -250,4 +252,31 @@ fn a_checkpoint_has_a_size_and_an_end() {
     world.finish(job, "1");
     let late = world.runtime.handle_agent(world.now, job, AgentInput::Checkpoint(RawJson::null()));
     assert_eq!(late, Err(ApiMisuse::JobEnded));
+}
+
+#[test]
+fn rows_that_no_runtime_can_have_written_are_refused() {
+    let (mut world, _, job, _) = running();
+    world.piece(job, "one", true);
+    world.keep(job, "1");
+    let mut rows = match world.store.execute(Command::Load { after: None, limit: usize::MAX }) {
+        StoreDone::Rows(rows) => rows,
+        other => panic!("{other:?}"),
+    };
+    let mut is_refused = |change: fn(&mut JobRow)| {
+        let before = rows.clone();
+        for row in &mut rows {
+            if let Row::Job(row) = row {
+                change(row);
+            }
+        }
+        let damaged = std::mem::replace(&mut rows, before);
+        let mut recovery = Recovery::new(restartable(), super::harness::Counter::seeded(5), world.now);
+        let Step::NeedsStore { id, .. } = recovery.step() else { panic!("it reads") };
+        recovery.handle_store(id, StoreDone::Rows(damaged)).is_err()
+    };
+    assert!(!is_refused(|_| {}));
+    assert!(is_refused(|row| row.checkpoint.as_mut().unwrap().position = 2));
+    assert!(is_refused(|row| row.chunks.as_mut().unwrap().next_seq = u64::MAX));
+    assert!(is_refused(|row| row.chunks.as_mut().unwrap().decoded_bytes = u64::MAX));
 }
