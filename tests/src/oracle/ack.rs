@@ -101,7 +101,9 @@ impl Oracle {
         for job in std::mem::take(&mut self.held) {
             let Some(owner) = self.jobs[job].owner.and_then(|owner| self.session(owner)) else { continue };
             let state = &self.sessions[owner];
-            let has_all = state.link.is_some() && state.sent == state.given && state.acked == state.given;
+            // One that is sent them again has not: others may have claimed to have them.
+            let is_shown_all = state.link.is_some_and(|link| self.connections[link].last == state.given);
+            let has_all = is_shown_all && state.acked == state.given;
             let last = self.jobs[job].events.len() as u64;
             let is_abreast = state.streams.iter().any(|stream| stream.job == job && stream.last == last);
             let store_works = self.committed == self.appends.len() && !self.was_full;
