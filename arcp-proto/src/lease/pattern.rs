@@ -320,6 +320,20 @@ mod tests {
     }
 
     #[test]
+    fn text_without_structure_agrees_with_the_definition() {
+        let mut random = Random::new(42);
+        for _ in 0..20_000 {
+            let pattern: String = (0..random.below(6)).map(|_| random.pick(&["a", "b", "*", "**"])).collect();
+            let text: String = (0..random.below(6)).map(|_| random.pick(&['a', 'b'])).collect();
+            let run = Run::unstructured(&pattern, &mut Wildcards::default()).unwrap();
+            // Of one wildcard alone something is asked.
+            let expected = run_by_definition(pattern.as_bytes(), text.as_bytes())
+                && (!text.is_empty() || !pattern.contains('*') || !pattern.trim_matches('*').is_empty());
+            assert_eq!(run.matches(&text, &mut ()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
     fn limits() {
         let compile = |pattern: &str| Glob::compile(pattern.split('/'), &mut Wildcards::default());
         assert!(compile(&["*"; 16].join("/")).is_ok() && compile(&["*"; 17].join("/")).is_err());
