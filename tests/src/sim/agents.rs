@@ -197,6 +197,8 @@ impl Agents {
         let is_over = if working.is_late {
             working.overrun(runtime, now, choices, oracle)
         } else if working.expires == Some(at) && !working.is_stopped {
+            // Once: in a calm world it is asked to go on in this same instant.
+            working.expires = None;
             working.operate(runtime, now, choices, counts, oracle)
         } else if working.is_stopped || working.left == 0 {
             working.end(runtime, now, choices, counts, oracle, misbehave)
