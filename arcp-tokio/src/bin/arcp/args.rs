@@ -444,6 +444,10 @@ fn fault(error: &clap::Error) -> String {
                 shortened(&given, 32)
             )
         }
+        // Only one command has commands of its own and does nothing without.
+        (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+            "`db` needs one of its commands: stats, check, compact, rescue".into()
+        }
         (ErrorKind::ArgumentConflict, Some(argument)) => {
             let other = context(ContextKind::PriorArg).filter(|other| *other != argument);
             match other {
