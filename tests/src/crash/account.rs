@@ -114,9 +114,10 @@ impl Account {
             let is_notice = frame["type"] == "job.event" && payload["kind"] == "status";
             return if is_notice { Ok(()) } else { Err(format!("number {seq} has no position: {payload}")) };
         };
-        if pos == 1 && job.again > 0 && (job.ended || job.last > 0) {
+        // Of a job that ended long ago only the newest part may be kept, its end always.
+        if job.again > 0 && (job.ended || pos == 1 && job.last > 0) {
             job.again -= 1;
-            (job.last, job.ended) = (0, false);
+            (job.last, job.ended) = (pos.saturating_sub(1), false);
         }
         if job.ended {
             return Err(format!("position {pos} of {id} behind its end"));
@@ -243,6 +244,16 @@ mod tests {
         }
         let (seq, frame) = event(7, 1);
         assert_eq!(account.numbered(seq, &frame), Err("position 1 of j behind its end".to_owned()));
+    }
+
+    #[test]
+    fn of_what_is_forgotten_the_end_comes_again() {
+        let (mut account, _) = account(&[event(1, 1), event(2, 2), end(3)]);
+        account.submits("k", 2);
+        let (seq, frame) = end(4);
+        assert_eq!(account.numbered(seq, &frame), Ok(()));
+        let (seq, frame) = end(5);
+        assert_eq!(account.numbered(seq, &frame), Err("position 3 of j behind its end".to_owned()));
     }
 
     #[test]
