@@ -182,6 +182,19 @@ impl Oracle {
         }
         let waits =
             |session: &&super::Session| session.link.is_some() && session.sent < session.log.len() as u64;
+        // The end of a job is in the stream of the session that owns it.
+        let is_left_out = |job: usize| {
+            let owner =
+                self.jobs[job].owner.and_then(|owner| self.session(owner)).map(|owner| &self.sessions[owner]);
+            let end = self.jobs[job].events.len() as u64;
+            self.jobs[job].end.is_some()
+                && owner.is_some_and(|owner| {
+                    !owner.live.is_dead && !owner.log.iter().any(|entry| entry.job == job && entry.pos == end)
+                })
+        };
+        if (0..self.jobs.len()).any(is_left_out) {
+            return "JOB-9";
+        }
         match self.sessions.iter().find(waits).and_then(|session| session.link) {
             Some(link) if self.connections[link].read_failed => "SEQ-8",
             Some(_) => "SEQ-4",

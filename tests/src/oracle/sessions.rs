@@ -244,7 +244,12 @@ impl Oracle {
         });
         let Some(session) = named else {
             if !matches!(code, "UNAUTHENTICATED" | "INTERNAL_ERROR" | "RESUME_WINDOW_EXPIRED") {
-                self.fail("SES-2", format_args!("{code} tells that a token is good which is not"));
+                // It may be good, of another principal's session.
+                let shown = |session: &super::Session| {
+                    session.live.current == token || session.live.previous == Some(token)
+                };
+                let property = if self.sessions.iter().any(shown) { "SES-3" } else { "SES-2" };
+                self.fail(property, format_args!("{code} tells that a token is good which is not"));
             }
             return;
         };
