@@ -61,12 +61,13 @@ impl Oracle {
 
     /// The runtime tells on a job's stream what is left.
     pub(super) fn remaining_told(&mut self, job: usize, body: &str) {
-        let value = |body: &str| {
-            let metric: serde_json::Value = serde_json::from_str(body).ok()?;
-            (metric["name"] == "cost.budget.remaining").then(|| metric["value"].to_string())
-        };
-        if let Some(left) = value(body).filter(|left| !left.starts_with('-')) {
-            self.jobs[job].moved.told = amount(&left);
+        let metric: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let left = metric["value"].to_string();
+        if metric["name"] != "cost.budget.remaining" || left.starts_with('-') {
+            return;
+        }
+        if let Some(purse) = metric["unit"].as_str().and_then(|unit| self.purse(job, unit)) {
+            self.jobs[purse].moved.told = amount(&left);
         }
     }
 

@@ -217,7 +217,9 @@ impl Oracle {
         let Some(session) =
             self.session(key).filter(|session| self.connections[link].session == Some(*session))
         else {
-            self.fail("SEQ-8", format_args!("number {seq} on a connection without that session"));
+            let is_others = self.connections[link].session.is_some() && self.session(key).is_some();
+            let property = if is_others { "VIS-4" } else { "SEQ-8" };
+            self.fail(property, format_args!("number {seq} on a connection without that session"));
             return note;
         };
         let Some((job, pos, is_next)) = self.deliver(link, session, seq, job, frame) else {

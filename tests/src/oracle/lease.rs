@@ -190,6 +190,7 @@ impl Oracle {
         if expected != denied && !(is_unsure && denied == Some(ErrorCode::LeaseExpired)) {
             let property = match (expected, denied) {
                 (Some(ErrorCode::BudgetExhausted), None) => "BUD-2",
+                (Some(ErrorCode::LeaseExpired), _) => "LEA-6",
                 (Some(ErrorCode::PermissionDenied), None) if !self.jobs[job].lease.names("tool.call") => {
                     "LEA-8"
                 }
