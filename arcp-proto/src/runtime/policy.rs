@@ -125,9 +125,6 @@ impl RuntimeEndpoint {
     ) -> Result<JobHandle, WireError> {
         let handle = key.and_then(|key| self.job_keys.get(&key)).copied();
         let seen = handle.map_or(Sight::Nothing, |handle| self.sight_of(request.session, handle));
-        if let Some(handle) = handle.filter(|_| seen > Sight::Nothing) {
-            self.names_job(request.session, handle);
-        }
         let (is_allowed, words) = match access {
             Access::Cancel => {
                 (handle.is_some_and(|job| self.may_cancel(request.session, job)), ONLY_THE_OWNER)

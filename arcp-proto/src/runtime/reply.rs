@@ -411,12 +411,3 @@ fn accepted_payload(
 fn parent_id(job: &Job) -> Option<JobId> {
     job.parentage.and_then(|parentage| JobId::new(&parentage.job.to_string()))
 }
-
-impl RuntimeEndpoint {
-    /// The client has shown that it knows the job; its acceptance need not be sent again.
-    pub(super) fn names_job(&mut self, session: SessionHandle, job: JobHandle) {
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.unconfirmed.retain(|(known, _)| *known != job);
-        }
-    }
-}

@@ -123,6 +123,8 @@ pub struct Oracle {
     is_meddled: bool,
     /// The runtime's wall clock was set, so that what is kept for a time may be forgotten at once.
     wall_jumped: bool,
+    /// Sessions that died early unless a job of theirs is forgotten in the same step.
+    early_deaths: Vec<usize>,
     incarnation: u64,
     opened: u64,
     resumed: u64,
@@ -191,6 +193,7 @@ impl Oracle {
             hidden: [0; 2],
             is_meddled: false,
             wall_jumped: false,
+            early_deaths: Vec::new(),
             incarnation: 1,
             opened: 0,
             resumed: 0,
@@ -198,7 +201,8 @@ impl Oracle {
     }
 
     /// The world is at this step, and the runtime's clocks show this.
-    pub const fn step(&mut self, step: u64, now: Now) {
+    pub fn step(&mut self, step: u64, now: Now) {
+        self.judge_early_deaths();
         self.step = step;
         self.now = now;
         let shown = now.unix.as_millis();
@@ -249,6 +253,7 @@ impl Oracle {
     pub fn crashed(&mut self) {
         self.refused.clear();
         self.reads.clear();
+        self.early_deaths.clear();
         self.has_failed = false;
         self.appends.retain(|append| append.stored);
         for append in &mut self.appends {

@@ -55,11 +55,23 @@ impl Oracle {
             state.detached_at.is_some_and(|since| now.saturating_sub(since) >= self.config.window);
         // A log that is over its limit loses whole blocks, which in these worlds may be all of it.
         let overrun = state.given > state.floor + self.config.replay_events;
+        if !window_over && !overrun && !self.lost_place(session) && !self.was_full {
+            self.early_deaths.push(session);
+        }
+    }
+
+    fn lost_place(&self, session: usize) -> bool {
+        let state = &self.sessions[session];
         let is_lost = |job: usize| self.jobs[job].floor > 0 || self.jobs[job].is_forgotten;
-        let lost_place =
-            state.lost_history || self.wall_jumped || state.streams.iter().any(|stream| is_lost(stream.job));
-        if !window_over && !overrun && !lost_place && !self.was_full {
-            self.fail("SES-2", format_args!("a session dies before its window is over"));
+        state.lost_history || self.wall_jumped || state.streams.iter().any(|stream| is_lost(stream.job))
+    }
+
+    /// A runtime that forgets a job tells its store of the sessions that cannot go on without it first.
+    pub(super) fn judge_early_deaths(&mut self) {
+        while let Some(session) = self.early_deaths.pop() {
+            if !self.lost_place(session) {
+                self.fail("SES-2", format_args!("a session dies before its window is over"));
+            }
         }
     }
 
