@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use arcp_proto::runtime::StopReason;
 use arcp_proto::runtime::store::StoreId;
+use arcp_proto::wire::RawJson;
 
 use super::{budget, lease};
 
@@ -113,6 +114,8 @@ pub(super) struct Job {
     /// By position from 1.
     pub(super) events: Vec<Happened>,
     pub(super) floor: u64,
+    /// Up to where the store was asked to let go of its events.
+    pub(super) let_go: u64,
     pub(super) last_marker: u64,
     /// What its agent was told it had said.
     pub(super) emitted: u64,
@@ -138,6 +141,14 @@ pub(super) struct Job {
     pub(super) cancel_asked: bool,
     pub(super) stop_began: Option<u64>,
     pub(super) incarnation: u64,
+    /// Its agent was started.
+    pub(super) has_begun: bool,
+    /// What its agent kept last, as it is stored, and how many events there were then.
+    pub(super) checkpoint: Option<(RawJson, u64)>,
+    /// How often it was run again since then.
+    pub(super) restarts: u32,
+    /// How many events there were when this process began.
+    pub(super) found: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

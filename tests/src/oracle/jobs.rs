@@ -1,9 +1,12 @@
-//! Jobs: why they stop and how they end (JOB-2, JOB-5, SES-10, CAN-1, CAN-2).
+//! Jobs: why they stop and how they end (JOB-2, JOB-5, JOB-10, SES-10, CAN-1, CAN-2).
 
 use arcp_proto::id::JobKey;
-use arcp_proto::runtime::{StartJob, StopReason};
+use arcp_proto::runtime::{Restart, StartJob, StopReason};
 
 use super::Oracle;
+
+/// How often a job is run again that keeps nothing meanwhile.
+const MOST_RESTARTS: u32 = 3;
 
 impl Oracle {
     /// An agent is started.
@@ -23,6 +26,59 @@ impl Oracle {
             self.fail("SEQ-6", format_args!("an agent is started before its job is committed"));
         } else if state.live_end {
             self.fail("JOB-1", format_args!("an agent is started for a job that has ended"));
+        }
+        match &start.restart {
+            Some(restart) => self.judge_restart(job, restart),
+            None if self.jobs[job].has_begun => {
+                self.fail("JOB-10", format_args!("an agent that has begun is started as if it had not"));
+            }
+            None => {}
+        }
+        self.jobs[job].has_begun = true;
+    }
+
+    /// A job goes on in another process: behind all that is stored of it, and its agent with what it kept last.
+    fn judge_restart(&mut self, job: usize, restart: &Restart) {
+        let may_go_on = self.may_be_run_again(job);
+        let state = &mut self.jobs[job];
+        let kept = restart.checkpoint.as_ref().map(|kept| (kept.state.clone(), kept.position));
+        let streamed =
+            restart.streamed.map(|streamed| (streamed.chunks, streamed.bytes, streamed.is_complete));
+        let stored = state.chunks.map(|chunks| (chunks.next, chunks.bytes, chunks.complete));
+        let broken = if !may_go_on {
+            Some("a job is run again that must not be".to_owned())
+        } else if kept != state.checkpoint {
+            Some(format!("an agent is given {kept:?} of its own where {:?} is stored", state.checkpoint))
+        } else if restart.position != state.found {
+            Some(format!("a job goes on behind {} events of {}", restart.position, state.found))
+        } else if streamed != stored {
+            Some(format!("a result goes on behind {streamed:?} where {stored:?} is stored"))
+        } else {
+            None
+        };
+        // What was said since then is said again.
+        state.last_marker = kept.and_then(|(kept, _)| kept.as_str().parse().ok()).unwrap_or(0);
+        state.emitted = state.last_marker;
+        state.incarnation = self.incarnation;
+        state.agent_returned = None;
+        if let Some(broken) = broken {
+            self.fail("JOB-10", format_args!("{broken}"));
+        }
+    }
+
+    /// Its agent can be run again, nobody waits for it, and it was not tried too often.
+    fn may_be_run_again(&self, job: usize) -> bool {
+        let state = &self.jobs[job];
+        self.config.restartable.contains(&state.agent)
+            && state.parent.is_none()
+            && state.restarts <= MOST_RESTARTS
+    }
+
+    /// A job ends because its process did.
+    pub(super) fn judge_interrupted(&mut self, job: usize) {
+        let state = &self.jobs[job];
+        if state.stopping.is_none() && state.restarts < MOST_RESTARTS && self.may_be_run_again(job) {
+            self.fail("JOB-10", format_args!("a job ends with its process that can be run again"));
         }
     }
 

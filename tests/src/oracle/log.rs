@@ -86,6 +86,11 @@ impl Oracle {
                 self.jobs[job].end = Some(End { status, code });
                 self.jobs[job].end_append = append;
                 self.judge_end(job);
+                if matches!(&terminal.outcome, Outcome::Failed(error)
+                    if error.details.member() == Some(("reason", "runtime_restarted")))
+                {
+                    self.judge_interrupted(job);
+                }
             }
         }
     }

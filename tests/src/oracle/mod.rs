@@ -138,6 +138,8 @@ pub struct Oracle {
 #[derive(Debug)]
 struct Facts {
     features: u16,
+    /// Agents whose jobs are run again.
+    restartable: Vec<String>,
     provisions: bool,
     heartbeat: u64,
     window: u64,
@@ -149,9 +151,9 @@ struct Facts {
 }
 
 impl Oracle {
-    /// An oracle for a deployment and its clients, given by their principals.
+    /// An oracle for a deployment, those of its agents whose jobs are run again, and its clients, given by their principals.
     #[must_use]
-    pub fn new(config: &RuntimeConfig, clients: &[usize]) -> Self {
+    pub fn new(config: &RuntimeConfig, restartable: &[&str], clients: &[usize]) -> Self {
         let micros = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         Self {
             step: 0,
@@ -164,6 +166,7 @@ impl Oracle {
                 } else {
                     config.features.without(Feature::ProvisionedCredentials).bits()
                 },
+                restartable: restartable.iter().map(|agent| (*agent).to_owned()).collect(),
                 provisions: config.provisions,
                 heartbeat: micros(config.heartbeat_interval),
                 window: micros(config.resume_window),
@@ -294,6 +297,7 @@ impl Oracle {
             session.detached_at = Some(now.mono.as_micros());
         }
         for job in self.jobs.iter_mut().filter(|job| !job.live_end) {
+            job.found = job.events.len() as u64;
             job.deadline = job.lease.deadline(now);
             job.stop_began = None;
         }

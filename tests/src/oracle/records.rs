@@ -17,6 +17,11 @@ impl Oracle {
         {
             self.sessions[session].let_go = self.sessions[session].let_go.max(*to);
         }
+        if let Command::Trim(Trim::Job { job, to }) = command
+            && let Some(job) = self.job(job.ulid().bits())
+        {
+            self.jobs[job].let_go = self.jobs[job].let_go.max(*to);
+        }
         if let Command::Trim(Trim::WholeJob(job)) = command
             && let Some(job) = self.job(job.ulid().bits())
         {
@@ -162,12 +167,17 @@ impl Oracle {
             }
             Record::Started { job } => {
                 if let Some(job) = self.job(job.ulid().bits()) {
+                    self.jobs[job].restarts += u32::from(self.jobs[job].started);
                     self.jobs[job].started = true;
                     self.jobs[job].started_append = append;
                 }
             }
-            // What an agent keeps is its own business.
-            Record::Checkpoint { .. } => {}
+            Record::Checkpoint { job, state } => {
+                if let Some(job) = self.job(job.ulid().bits()) {
+                    self.jobs[job].checkpoint = Some((state.clone(), self.jobs[job].events.len() as u64));
+                    self.jobs[job].restarts = 0;
+                }
+            }
             Record::Counters { job, counters } => {
                 if let Some(job) = self.job(job.ulid().bits()) {
                     for counter in counters {

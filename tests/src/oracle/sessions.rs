@@ -62,7 +62,7 @@ impl Oracle {
 
     fn lost_place(&self, session: usize) -> bool {
         let state = &self.sessions[session];
-        let is_lost = |job: usize| self.jobs[job].floor > 0 || self.jobs[job].is_forgotten;
+        let is_lost = |job: usize| self.jobs[job].let_go > 0 || self.jobs[job].is_forgotten;
         state.lost_history || self.wall_jumped || state.streams.iter().any(|stream| is_lost(stream.job))
     }
 

@@ -16,6 +16,7 @@ use arcp_proto::wire::number::NumberText;
 use super::choices::Choices;
 use super::clock::Clock;
 use super::count::{Counts, Fault};
+use super::plan::RESTARTABLE;
 use crate::oracle::Oracle;
 
 /// Targets of operations; the leases of this world permit some of them.
@@ -30,6 +31,9 @@ const CHILD_LEASES: [&str; 5] = [
     r#"{"tool.call":["mail.*"]}"#,
     r#"{"agent.delegate":["a"],"tool.call":["search.*"]}"#,
 ];
+
+/// Those that may be run again keep every so many things they say.
+const CHECKPOINT_EVERY: u64 = 3;
 
 /// An end later than that of most jobs that delegate.
 const FAR_END: &str = r#"{"expires_at":"2036-01-01T00:00:00Z"}"#;
@@ -57,6 +61,10 @@ pub(super) struct Working {
     streams: bool,
     chunks: u64,
     is_base64: bool,
+    /// The last of its chunks is there.
+    is_streamed: bool,
+    /// It keeps what it has said, to be run again.
+    keeps: bool,
 }
 
 #[derive(Default)]
@@ -88,12 +96,24 @@ impl Agents {
         if hangs {
             counts.note(Fault::AgentHangs);
         }
+        let keeps = RESTARTABLE.contains(&start.agent.as_str());
+        let restart = start.restart.as_deref();
+        let kept = restart.and_then(|restart| restart.checkpoint.as_ref());
+        let streamed = restart.and_then(|restart| restart.streamed);
+        if restart.is_some() {
+            counts.note(Fault::RunAgain);
+        }
+        let left = choices.below(self.most_events);
+        let due = Some(at + choices.below(self.pace));
+        let streams = choices.one_in(4) || streamed.is_some();
+        let is_base64 = choices.one_in(2);
         self.working.push(Working {
             job: start.job,
             key: start.key,
-            left: choices.below(self.most_events),
-            marker: 0,
-            due: Some(at + choices.below(self.pace)),
+            left,
+            // What was said behind the last checkpoint is said again.
+            marker: kept.and_then(|kept| kept.state.as_str().parse().ok()).unwrap_or(0),
+            due,
             burst: 0,
             has_credential: !start.credentials.is_empty(),
             is_held: false,
@@ -102,9 +122,12 @@ impl Agents {
             ignores_stop,
             is_late: false,
             expires: start.lease.expires_at().map(|at| clock.when_unix(at)),
-            streams: choices.one_in(4),
-            chunks: 0,
-            is_base64: choices.one_in(2),
+            streams,
+            chunks: streamed.map_or(0, |streamed| streamed.chunks),
+            // One that may be run again goes on in the encoding in which it began.
+            is_base64: if keeps { start.key.ulid().bits() & 1 == 0 } else { is_base64 },
+            is_streamed: streamed.is_some_and(|streamed| streamed.is_complete),
+            keeps,
         });
     }
 
@@ -240,12 +263,23 @@ impl Working {
         match runtime.handle_agent(now, self.job, AgentInput::Emit(emission)) {
             Ok(()) => {
                 oracle.emitted(self.key, self.marker);
+                if self.keeps && self.marker.is_multiple_of(CHECKPOINT_EVERY) {
+                    self.keep(runtime, now);
+                }
                 false
             }
             Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => {
                 self.marker -= 1;
                 true
             }
+            Err(misuse) => panic!("the agent is wrong: {misuse}"),
+        }
+    }
+
+    fn keep(&self, runtime: &mut RuntimeEndpoint, now: Now) {
+        let state = RawJson::parse(self.marker.to_string()).expect("a number");
+        match runtime.handle_agent(now, self.job, AgentInput::Checkpoint(state)) {
+            Ok(()) | Err(ApiMisuse::JobEnded | ApiMisuse::UnknownHandle) => {}
             Err(misuse) => panic!("the agent is wrong: {misuse}"),
         }
     }
@@ -265,7 +299,7 @@ impl Working {
         most_burst: u64,
     ) -> bool {
         match choices.below(12) {
-            1 | 2 if self.streams => self.chunk(runtime, now, true),
+            1 | 2 if self.streams && !self.is_streamed => self.chunk(runtime, now, true),
             3 | 4 => {
                 let marker = self.mark();
                 let report = Emission::progress_count(marker, None, None, None).expect("a report");
@@ -401,7 +435,7 @@ impl Working {
     ) -> bool {
         let fails = misbehave && choices.one_in(4);
         // One stream in four is left without its last piece, which the runtime has to supply.
-        if self.chunks > 0 && !fails && !choices.one_in(4) {
+        if self.chunks > 0 && !self.is_streamed && !fails && !choices.one_in(4) {
             self.chunk(runtime, now, false);
         }
         let end = if fails {

@@ -54,6 +54,8 @@ faults! {
     RuntimeCrash = "runtimes crashed";
     /// An append that was given to the store is not there after a crash.
     LostAppend = "appends lost in a crash";
+    /// A job is run again in the next process.
+    RunAgain = "jobs run again";
     /// The store is slow.
     SlowStore = "slow store commands";
     /// The store answers out of order.

@@ -39,7 +39,7 @@ use client::Client;
 use clock::Clock;
 use journal::Journal;
 use link::Link;
-use plan::{Plan, Troubles};
+use plan::{Plan, RESTARTABLE, Troubles};
 use provisioner::Provisioner;
 use store::Store;
 
@@ -124,7 +124,8 @@ impl<'a> World<'a> {
         let sights = Arc::new(AtomicU32::new(0));
         config.visibility = Visibility::new(Flipping(Arc::clone(&sights)));
         let now = clock.now(0);
-        let oracle = Oracle::new(&config, &clients.iter().map(|client| client.principal).collect::<Vec<_>>());
+        let principals: Vec<_> = clients.iter().map(|client| client.principal).collect();
+        let oracle = Oracle::new(&config, &RESTARTABLE, &principals);
         let runtime = RuntimeEndpoint::new(config.clone(), Box::new(Random::new(seed ^ 0x5eed)), now);
         let agents = Agents::new(pace, (most_events, burst), troubles.agents);
         let provisioner = Provisioner::new(troubles.provisioner);

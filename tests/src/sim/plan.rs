@@ -16,6 +16,8 @@ pub(crate) const PRINCIPALS: [&str; 3] = ["alice", "bob", "alice-shared"];
 pub(crate) const BEARER: &str = "-bearer-5f3c";
 /// The agents that can be submitted to.
 pub(crate) const AGENTS: [&str; 4] = ["a", "b@1.0.0", "c@1.0.0", "c@2.0.0"];
+/// Those whose jobs are run again after a crash.
+pub(super) const RESTARTABLE: [&str; 2] = ["b@1.0.0", "c@2.0.0"];
 
 /// Kinds of trouble that a run has or has not; what is always there is never tested without.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,6 +122,10 @@ fn config(choices: &mut Choices<'_>, troubles: &Troubles) -> RuntimeConfig {
     let mut config = RuntimeConfig::default();
     for agent in AGENTS {
         config.agents.add(&AgentRef::parse(agent).expect("an agent"));
+    }
+    for agent in RESTARTABLE {
+        let agent = AgentRef::parse(agent).expect("an agent");
+        config.agents.set_restartable(&agent).expect("an agent that is there");
     }
     config.heartbeat_interval = seconds(choices.of(&[30, 1, 5]));
     config.resume_window = seconds(choices.of(&[600, 3, 60]));
