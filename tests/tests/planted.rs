@@ -8,8 +8,8 @@ use std::path::Path;
 use arcp_tests::fuzz::TARGETS;
 use arcp_tests::planted::{Bug, Catcher, read_table};
 
-/// Bugs in the list.
-const LISTED: u16 = 104;
+/// Bugs in the list, and those of jobs that are run again behind them.
+const LISTED: u16 = 107;
 
 fn table() -> Vec<Bug> {
     read_table(&Path::new(env!("CARGO_MANIFEST_DIR")).join("planted")).unwrap()

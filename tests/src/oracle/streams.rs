@@ -19,7 +19,12 @@ impl Oracle {
             self.fail("SES-4", format_args!("number {seq} on a connection that was replaced"));
             return None;
         }
-        if std::mem::take(&mut self.connections[link].is_unsure) {
+        let connection = &mut self.connections[link];
+        // What somebody else acknowledged is let go of, and not sent again.
+        let is_cut_short = connection.is_tainted
+            && seq > connection.last + 1
+            && self.sessions[session].let_go >= seq.saturating_sub(1);
+        if std::mem::take(&mut connection.is_unsure) || is_cut_short {
             // What was claimed shows in the first number that comes.
             let sent = self.sessions[session].sent;
             self.skip(session, sent, seq.saturating_sub(1));
