@@ -27,8 +27,8 @@ use std::fmt;
 
 use arcp_proto::config::RuntimeConfig;
 use arcp_proto::feature::Feature;
-use arcp_proto::runtime::RuntimeEvent;
 use arcp_proto::runtime::store::StoreId;
+use arcp_proto::runtime::{RuntimeEvent, StopReason};
 use arcp_proto::time::Now;
 
 pub use read::describe;
@@ -279,6 +279,8 @@ impl Oracle {
             job.counters.clone_from(&job.stored_counters);
             job.live_end = job.end.is_some() || !job.is_stored;
             job.live_stopping.clone_from(&job.stopping);
+            // A wall clock that was set back may have hidden from the next process what this one saw by its own.
+            job.is_expired = matches!(job.stopping, Some(StopReason::LeaseExpired(_)));
             job.is_forgotten |= !job.is_stored;
         }
         for connection in &mut self.connections {
