@@ -14,11 +14,23 @@ pub(super) struct Tally {
     pub(super) resubmits: u64,
 }
 
+/// Whether the job of this number is one that sleeps for so many milliseconds, and cannot be run again; the others count to it,
+/// and go on after a kill.
+pub(super) const fn sleeps(number: u64) -> bool {
+    number % 5 == 4
+}
+
+/// How long a job sleeps.
+#[expect(clippy::cast_precision_loss, reason = "small")]
+pub(super) fn seconds(number: u64) -> f64 {
+    number as f64 / 1e3
+}
+
 /// A job of this session.
 #[derive(Debug)]
 struct Job {
     id: Option<String>,
-    /// What its agent counts to.
+    /// What its agent counts to, or how long it sleeps.
     to: u64,
     /// How often its key was sent again; each may begin its stream once more.
     again: u64,
@@ -155,9 +167,13 @@ fn digest(kind: &str, payload: &Value) -> u64 {
     hasher.finish()
 }
 
-/// The agent counts one further with each event.
+/// The agent counts one further with each event, or says once that it sleeps.
 fn progress(payload: &Value, pos: u64, to: u64) -> Result<(), String> {
     let body = &payload["body"];
+    if sleeps(to) {
+        let is_word = payload["kind"] == "status" && body["phase"] == "sleeping" && pos == 1;
+        return if is_word { Ok(()) } else { Err(format!("not the word of a sleeper: {payload}")) };
+    }
     if payload["kind"] != "progress"
         || body["current"].as_u64() != Some(pos)
         || body["total"].as_u64() != Some(to)
@@ -168,8 +184,13 @@ fn progress(payload: &Value, pos: u64, to: u64) -> Result<(), String> {
 }
 
 fn result(payload: &Value, pos: u64, to: u64) -> Result<(), String> {
-    if payload["result"].as_u64() != Some(to) || pos != to + 1 || payload["final_status"] != "success" {
-        return Err(format!("not the result of a count to {to}: {payload}"));
+    let (is_right, due) = if sleeps(to) {
+        (payload["result"].as_f64() == Some(seconds(to)), 2)
+    } else {
+        (payload["result"].as_u64() == Some(to), to + 1)
+    };
+    if !is_right || pos != due || payload["final_status"] != "success" {
+        return Err(format!("not the result of job {to}: {payload}"));
     }
     Ok(())
 }
@@ -254,6 +275,23 @@ mod tests {
         assert_eq!(account.numbered(seq, &frame), Ok(()));
         let (seq, frame) = end(5);
         assert_eq!(account.numbered(seq, &frame), Err("position 3 of j behind its end".to_owned()));
+    }
+
+    #[test]
+    fn a_sleeper_says_one_thing_and_returns_how_long_it_slept() {
+        let word = json!({"type": "job.event", "job_id": "j",
+            "payload": {"kind": "status", "pos": 1, "body": {"phase": "sleeping"}}});
+        let end = |result: f64| {
+            json!({"type": "job.result", "job_id": "j",
+                "payload": {"pos": 2, "final_status": "success", "result": result}})
+        };
+        for (result, is_right) in [(0.014, true), (14.0, false)] {
+            let mut account = Account::default();
+            account.submits("k", 14);
+            account.accepted("k", "j").unwrap();
+            assert_eq!(account.numbered(1, &word), Ok(()));
+            assert_eq!(account.numbered(2, &end(result)).is_ok(), is_right);
+        }
     }
 
     #[test]

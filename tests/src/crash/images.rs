@@ -125,7 +125,7 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
 }
 
-async fn count(_job: JobContext, _input: Value) -> Result<Value, AgentError> {
+async fn nothing(_job: JobContext, _input: Value) -> Result<Value, AgentError> {
     Ok(Value::Null)
 }
 
@@ -133,7 +133,8 @@ async fn count(_job: JobContext, _input: Value) -> Result<Value, AgentError> {
 async fn judge(folder: &Path, promises: &Promises, steps: usize, token: &str) -> Result<u64, String> {
     let path: PathBuf = folder.join("arcp.db");
     let store = SqliteStore::open(&path).map_err(|error| format!("it cannot be opened: {error}"))?;
-    let runtime = Runtime::builder().bearer(token, "principal-0").agent("count@1.0.0", count).store(store);
+    let runtime = Runtime::builder().bearer(token, "principal-0").store(store);
+    let runtime = runtime.agent("count@1.0.0", nothing).agent("sleep@1.0.0", nothing);
     let runtime = arcp_tokio::start(runtime.build().map_err(|error| error.to_string())?);
     let runtime = Arc::new(runtime);
     let mut kept = 0;

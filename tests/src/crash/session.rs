@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::account::{Account, Tally};
+use super::account::{Account, Tally, seconds, sleeps};
 use super::{Orders, PATIENCE};
 use crate::random::Random;
 
@@ -304,8 +304,11 @@ impl Session {
         self.account.submits(&key, to);
         let id = format!("{}.{key}", self.fresh_id());
         // The same parameters for the same key.
-        let payload =
-            json!({"agent": "count", "input": {"to": to, "delay_ms": to % 4}, "idempotency_key": key});
+        let payload = if sleeps(to) {
+            json!({"agent": "sleep", "input": {"seconds": seconds(to)}, "idempotency_key": key})
+        } else {
+            json!({"agent": "count", "input": {"to": to, "delay_ms": to % 4}, "idempotency_key": key})
+        };
         let frame = self.envelope(&id, "job.submit", &payload);
         self.asked.push((id, key));
         frame

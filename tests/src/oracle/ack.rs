@@ -103,7 +103,9 @@ impl Oracle {
             let state = &self.sessions[owner];
             // One that is sent them again has not: others may have claimed to have them.
             let is_shown_all = state.link.is_some_and(|link| self.connections[link].last == state.given);
-            let has_all = is_shown_all && state.acked == state.given;
+            // What a resume says it has, it may have for itself alone; only what is acknowledged has been taken.
+            let taken = if state.features & ACK == 0 { state.acked } else { state.acked_by_frame };
+            let has_all = is_shown_all && taken == state.given;
             let last = self.jobs[job].events.len() as u64;
             let is_abreast = state.streams.iter().any(|stream| stream.job == job && stream.last == last);
             let store_works = self.committed == self.appends.len() && !self.was_full;
