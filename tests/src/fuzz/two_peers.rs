@@ -61,11 +61,12 @@ pub fn two_peers(data: &[u8]) {
     fresh.now = host.now;
     fresh.submit("fresh", LeaseRequest::default());
     let mut link = Link::new(fresh, host);
-    link.settle();
+    let before = link.host.started.len();
+    link.settle_until(|link| link.host.started.len() > before && link.peer.jobs.len() == 1);
     let job = link.host.started.last().expect("a fresh session's job starts").job;
     link.host.log(job, "x");
     link.host.finish(job);
-    link.settle();
+    link.settle_until(|link| !link.peer.ended.is_empty());
     assert_eq!(link.peer.ended.values().sum::<u32>(), 1, "a fresh session's job ends");
     link.is_whole();
 }
@@ -212,6 +213,11 @@ impl Link {
 
     /// Nothing is lost any more, until nothing happens any more: from timer to timer, for a few minutes.
     fn settle(&mut self) {
+        self.settle_until(|_| false);
+    }
+
+    /// As [`Self::settle`], or until this holds.
+    fn settle_until(&mut self, holds: impl Fn(&Self) -> bool) {
         let end = self.host.now.mono.after(PATIENCE);
         self.busy = self.host.now.mono;
         loop {
@@ -234,7 +240,7 @@ impl Link {
             if self.connection.is_none() {
                 self.busy = now;
             }
-            if now >= end || now.since(self.busy) >= QUIET {
+            if now >= end || now.since(self.busy) >= QUIET || holds(self) {
                 return;
             }
             let timers = [self.peer.client.poll_timeout(), self.host.runtime.poll_timeout()];

@@ -144,9 +144,36 @@ impl Terms {
     }
 }
 
-/// The worlds' patterns are names with at most one `*`, at the end.
+/// The worlds' own patterns are names with at most one `*`, at the end; whoever meddles with a request may put others there.
 fn matches(pattern: &str, target: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == target, |start| target.starts_with(start))
+    let (pattern, target): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), target.split('/').collect());
+    segments_match(&pattern, &target)
+}
+
+fn segments_match(pattern: &[&str], target: &[&str]) -> bool {
+    match (pattern, target) {
+        ([], []) => true,
+        (["**", rest @ ..], _) => {
+            segments_match(rest, target) || !target.is_empty() && segments_match(pattern, &target[1..])
+        }
+        ([first, rest @ ..], [segment, others @ ..]) => {
+            (*first != "*" || !segment.is_empty())
+                && segment_matches(first.as_bytes(), segment.as_bytes())
+                && segments_match(rest, others)
+        }
+        _ => false,
+    }
+}
+
+fn segment_matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => {
+            segment_matches(rest, text) || !text.is_empty() && segment_matches(pattern, &text[1..])
+        }
+        ([first, rest @ ..], [byte, others @ ..]) => first == byte && segment_matches(rest, others),
+        _ => false,
+    }
 }
 
 impl Oracle {
