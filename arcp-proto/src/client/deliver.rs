@@ -88,6 +88,10 @@ impl ClientEndpoint {
             let Some(id) = JobId::new(&named) else { return false };
             if self.begin_named(now, &id) {
                 // Its parent's event was all there is to begin with.
+            } else if self.jobs.has_ended(&named) && !self.requests.has_submit() {
+                // A subscribe that was sent more than once brings the whole job as often.
+                self.ignored += 1;
+                return false;
             } else if !self.hands_on_others {
                 return self.hold(id, is_numbered, bytes, news);
             } else if self.jobs.adopt(&id).is_none() {
@@ -134,11 +138,14 @@ impl ClientEndpoint {
 
     /// Forgets a job that has ended. Runtimes may end a job without a word on the cancel that was asked for.
     pub(super) fn job_ended(&mut self, job: &JobId, status: Option<FinalStatus>) {
-        if let Some(Job { tree: Some(tree), is_child, .. }) = self.jobs.remove(job.as_str()) {
+        if let Some(Job { tree: Some(tree), is_child, .. }) = self.jobs.end(job) {
             self.trees.left(tree);
             if is_child {
                 self.trees.ended(tree, job);
             }
+        }
+        for request in self.requests.resubscribes_of(job.as_str()) {
+            self.requests.close(request);
         }
         for request in self.requests.cancels_of(job.as_str()) {
             self.requests.close(request);
@@ -361,9 +368,11 @@ impl ClientEndpoint {
                 self.give_up_job(now, &job, error);
             }
             Some(Ask::Subscribe { job, again: false, .. }) => {
+                let is_asked_again = !self.requests.resubscribes_of(job.as_str()).is_empty();
                 let is_followed = |job: &Job| {
                     job.submitted.is_some()
                         || job.subscribed.is_some_and(|subscribed| subscribed.is_confirmed)
+                        || is_asked_again
                 };
                 if self.jobs.find(job.as_str()).is_some_and(|job| !is_followed(job)) {
                     self.jobs.remove(job.as_str());

@@ -120,6 +120,8 @@ pub(super) struct Jobs {
     /// Jobs that were followed and are no more; what still comes of them has numbers of another stream where followers get
     /// such.
     foreign: BTreeSet<Box<str>>,
+    /// Jobs of this session whose end is known: what still comes of them comes once more.
+    ended: BTreeSet<Box<str>>,
     /// The last number of each job, where every job has its own.
     numbers: BTreeMap<Box<str>, u64>,
     next: u64,
@@ -140,6 +142,7 @@ impl Jobs {
 
     /// The job the application attaches to. One that it had dropped is attached to afresh.
     pub(super) fn attach(&mut self, id: &JobId) -> &mut Job {
+        self.ended.remove(id.as_str());
         let index = self.index_of(id);
         let job = self.live.entry(id.as_str().into()).or_insert_with(|| Job::new(id, index));
         if core::mem::take(&mut job.is_other) {
@@ -258,6 +261,21 @@ impl Jobs {
         if ended { self.unwanted.remove(id) } else { self.unwanted.contains(id) }
     }
 
+    /// Forgets a job whose end is known, but for its name.
+    pub(super) fn end(&mut self, id: &JobId) -> Option<Job> {
+        if self.ended.len() >= MAX_OTHERS {
+            // Ids rise with time.
+            self.ended.pop_first();
+        }
+        self.ended.insert(id.as_str().into());
+        self.remove(id.as_str())
+    }
+
+    /// Whether the end of this job is known, and nobody has asked for it since.
+    pub(super) fn has_ended(&self, id: &str) -> bool {
+        self.ended.contains(id)
+    }
+
     pub(super) fn remove(&mut self, id: &str) -> Option<Job> {
         self.numbers.remove(id);
         let job = self.live.remove(id)?;
@@ -335,6 +353,7 @@ impl Jobs {
         self.live.retain(|_, job| !job.is_other && (!job.abandoned || job.tree.is_some()));
         self.unwanted.clear();
         self.foreign.clear();
+        self.ended.clear();
         self.numbers.clear();
         for job in self.live.values_mut() {
             job.reattached = true;

@@ -269,6 +269,12 @@ impl Requests {
         self.iter().filter(|(_, ask)| of_job(ask)).map(|(id, _)| id).collect()
     }
 
+    /// The subscribes of this job that go on with it after another session took the place of the one it was followed in.
+    pub(super) fn resubscribes_of(&self, job: &str) -> Vec<RequestId> {
+        let of_job = |ask: &Ask| matches!(ask, Ask::Subscribe { job: named, again: true, .. } if named.as_str() == job);
+        self.iter().filter(|(_, ask)| of_job(ask)).map(|(id, _)| id).collect()
+    }
+
     /// The request leaves under this envelope id and is answered until `deadline`.
     pub(super) fn sent(&mut self, id: RequestId, envelope: &str, deadline: Instant) {
         self.waiting.remove(&id);

@@ -248,6 +248,39 @@ fn repeats_after_a_change_of_session_are_not_told_again() {
 }
 
 #[test]
+fn a_subscribe_that_was_sent_more_than_once_is_told_once() {
+    let mut config = ClientConfig::new("tk");
+    config.other_jobs = true;
+    let wait = config.request_timeout;
+    let mut world = World::with(config, Features::SUPPORTED);
+    world.connect();
+    world.client.subscribe(world.now, &job("job_S"), Subscription::Live).unwrap();
+    world.drain();
+    let asked = world.next("job.subscribe");
+    let answer = json!({"job_id": "job_S", "request_id": asked["id"], "current_status": "running"});
+    world.say_of("job_S", "job.subscribed", None, answer);
+    world.log("job_S", 1, 9);
+    fall_back(&mut world);
+    world.next("job.subscribe");
+    // The answers are late. What the application asks for in vain does not end what goes on.
+    world.client.subscribe(world.now, &job("job_S"), Subscription::History).unwrap();
+    world.pass(wait);
+    world.told();
+    let end = json!({"pos": 11, "final_status": "success", "result": 1});
+    for seq in [1, 4] {
+        log(&mut world, "job_S", seq, 9);
+        log(&mut world, "job_S", seq + 1, 10);
+        say(&mut world, "job.result", "job_S", Some(seq + 2), end.clone());
+    }
+    let told = world.told();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("event job_S") && told[1].starts_with("ended job_S"), "{told:?}");
+    world.sent.clear();
+    world.pass(wait * 2);
+    assert!(world.sent.iter().all(|frame| frame["type"] != "job.subscribe"), "nobody waits for it any more");
+}
+
+#[test]
 fn a_runtime_that_forgot_the_key_runs_the_job_under_another_id() {
     let mut world = World::core().with_job();
     world.log(JOB, 1, 1);
