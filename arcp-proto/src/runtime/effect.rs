@@ -65,16 +65,11 @@ impl RuntimeEndpoint {
 
     /// Has the store forget something once it has everything that was recorded so far.
     pub(super) fn forget(&mut self, trim: Trim) {
-        self.run_after(self.log.position(), Effect::Forget(trim));
+        self.run_after_all(Effect::Forget(trim));
     }
 
     /// Lets `effect` wait for everything appended so far.
     pub(super) fn run_after_all(&mut self, effect: Effect) {
-        let position = self.log.position();
-        if self.log.has_open_records() {
-            self.run_after(position, effect);
-        } else {
-            self.run(effect);
-        }
+        self.run_after(self.log.position(), effect);
     }
 }

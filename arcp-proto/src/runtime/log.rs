@@ -188,11 +188,6 @@ impl<E> Log<E> {
         self.open_at
     }
 
-    /// Whether records wait in the open append.
-    pub(crate) fn has_open_records(&self) -> bool {
-        !self.open.records.is_empty()
-    }
-
     /// The next append for the store: one that is to be tried again, else the open one.
     pub(crate) fn poll_command(&mut self) -> Option<(StoreId, Command)> {
         if self.retry {
