@@ -1,6 +1,6 @@
 //! Runs simulated worlds and says what was broken, if anything was.
 //!
-//! `simulate --sessions N [--seed S] [--jobs 2]` runs the worlds of `N` seeds; `simulate --replay SEED` shows one.
+//! `simulate --sessions N [--seed S] [--jobs 2] [--all]` runs the worlds of `N` seeds; `simulate --replay SEED` shows one.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -16,23 +16,29 @@ struct Arguments {
     jobs: u64,
     replay: Option<u64>,
     whole: bool,
+    all: bool,
 }
 
-const USAGE: &str = "simulate --sessions N [--seed S] [--jobs J] | --replay SEED [--whole]
+const USAGE: &str = "simulate --sessions N [--seed S] [--jobs J] [--all] | --replay SEED [--whole]
 
   --sessions N   run the worlds of N seeds
   --seed S       the first of them, 1 unless given
   --jobs J       threads, 1 unless given
+  --all          go on behind what is broken, to the last of them
   --replay SEED  show what happens in the world of a seed; if a promise is broken there, in the smallest
                  world that still breaks it
   --whole        with --replay: do not look for a smaller one";
 
 fn arguments() -> Result<Arguments, String> {
-    let mut found = Arguments { sessions: 0, seed: 1, jobs: 1, replay: None, whole: false };
+    let mut found = Arguments { sessions: 0, seed: 1, jobs: 1, replay: None, whole: false, all: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--whole" {
             found.whole = true;
+            continue;
+        }
+        if word == "--all" {
+            found.all = true;
             continue;
         }
         let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
@@ -87,21 +93,21 @@ fn simulate(arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
     let done = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let totals = Mutex::new((Counts::default(), None::<Box<Failure>>));
+    let totals = Mutex::new((Counts::default(), Vec::<Box<Failure>>::new()));
     std::thread::scope(|scope| {
         for worker in 0..arguments.jobs {
             let (done, stop, totals) = (&done, &stop, &totals);
             scope.spawn(move || {
                 let mut counts = Counts::default();
-                let mut found = None;
+                let mut found = Vec::new();
                 let mut index = worker;
                 while index < arguments.sessions && !stop.load(Ordering::Relaxed) {
                     match seeded(arguments.seed.wrapping_add(index)) {
                         Ok(more) => counts.add(&more),
                         Err(failure) => {
                             counts.add(&failure.counts);
-                            found = Some(failure);
-                            stop.store(true, Ordering::Relaxed);
+                            found.push(failure);
+                            stop.store(!arguments.all, Ordering::Relaxed);
                         }
                     }
                     done.fetch_add(1, Ordering::Relaxed);
@@ -109,13 +115,7 @@ fn simulate(arguments: &Arguments) -> ExitCode {
                 }
                 if let Ok(mut totals) = totals.lock() {
                     totals.0.add(&counts);
-                    let is_first = match (&found, &totals.1) {
-                        (Some(new), Some(before)) => new.seed < before.seed,
-                        (new, _) => new.is_some(),
-                    };
-                    if is_first {
-                        totals.1 = found;
-                    }
+                    totals.1.append(&mut found);
                 }
             });
         }
@@ -123,8 +123,9 @@ fn simulate(arguments: &Arguments) -> ExitCode {
     });
     let sessions = done.load(Ordering::Relaxed);
     let took = began.elapsed();
-    let (counts, failure) = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    report(sessions, took, &counts, failure.as_deref())
+    let (counts, mut failures) = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    failures.sort_by_key(|failure| failure.seed);
+    report(sessions, took, &counts, &failures)
 }
 
 /// A bar, where somebody watches.
@@ -150,10 +151,12 @@ fn progress(sessions: u64, done: &AtomicU64, stop: &AtomicBool, began: Instant) 
     }
 }
 
-fn report(sessions: u64, took: Duration, counts: &Counts, failure: Option<&Failure>) -> ExitCode {
+fn report(sessions: u64, took: Duration, counts: &Counts, failures: &[Box<Failure>]) -> ExitCode {
     println!("{counts}");
-    if let Some(failure) = failure {
+    for failure in failures {
         println!("seed {}: {}", failure.seed, failure.violation);
+    }
+    if let Some(failure) = failures.first() {
         let bytes = minimise(failure);
         let decisions: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         println!("the smallest world found that still shows it, of these decisions: {decisions}");
@@ -180,12 +183,12 @@ fn report(sessions: u64, took: Duration, counts: &Counts, failure: Option<&Failu
         counts.rotations,
         counts.values,
         counts.steps,
-        u8::from(failure.is_some()),
+        failures.len(),
     );
     let missing = counts.missing();
     if !missing.is_empty() && sessions >= 10_000 {
         println!("never happened: {}", missing.join(", "));
         return ExitCode::FAILURE;
     }
-    if failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -320,8 +320,8 @@ impl Oracle {
     pub(super) fn listed(&mut self, link: usize, session: usize, reply: &Reply<'_>) {
         self.connections[link].unanswered = self.connections[link].unanswered.saturating_sub(1);
         let id = reply.request_id.as_ref().map_or(0, |id| hash(id.as_str().as_bytes()));
-        let before =
-            self.request(link, id).map_or_else(|| self.policy(), |index| self.requests[index].sights);
+        // Of a request that somebody else put there it is not known when it was asked.
+        let before = self.request(link, id).map_or(0, |index| self.requests[index].sights);
         let principal = self.sessions[session].principal.clone();
         for entry in reply.jobs.iter().flatten() {
             let Some(job) = self.job(read::ulid(entry.job_id.as_str())) else {
