@@ -219,3 +219,21 @@ fn a_plain_status_of_an_agent_is_no_rotation() {
         StoreDone::Rows(rows) if !format!("{rows:?}").contains("s3cr3t")
     ));
 }
+
+#[test]
+fn a_log_that_lets_go_of_events_meanwhile_hurries_nothing() {
+    let mut config = provisioning();
+    config.limits.log_events = 300;
+    let mut world = World::with(config);
+    let (a, _) = private(&mut world, "good", QUIET);
+    let (job, _) = world.provisioned(a, "m1", "s3cr3t-one");
+    // With the event of the rotation the log is over its limit.
+    world.logs(job, 300);
+    let (issue, _) = world.rotate(job);
+    world.instant_store = false;
+    assert_eq!(world.answer(issue, Issued::Credential(credential("s3cr3t-two").into())), None);
+    world.settle();
+    assert!(world.news.is_empty(), "SEQ-6: it is not stored");
+    world.store_all();
+    assert!(matches!(&world.news[..], [(_, JobNews::CredentialRotated { .. })]));
+}
