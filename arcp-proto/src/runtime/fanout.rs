@@ -189,10 +189,12 @@ impl RuntimeEndpoint {
             .collect();
         let buffered = &mut self.principals.at(principal).buffered;
         *buffered = buffered.saturating_sub(freed);
-        self.command(Command::Trim(Trim::Job { job: key, to: floor }));
         for session in lost {
             self.kill_session(session, Limit::History, "the history went on without this reader");
         }
+        // Behind what is numbered of it, and behind the ends of those that lost their place: a start from what is stored then
+        // knows that all others had what is gone, or could not take it.
+        self.forget(Trim::Job { job: key, to: floor });
     }
 
     /// Everything up to `seq` of a session is stored.

@@ -203,8 +203,9 @@ impl RuntimeEndpoint {
         events: Vec<Arc<LoggedEvent>>,
     ) {
         let Self { sessions, jobs, log, config, .. } = self;
-        let (Some(session), Some(state)) = (sessions.get_mut(handle), jobs.get(job)) else { return };
+        let (Some(session), Some(state)) = (sessions.get_mut(handle), jobs.get_mut(job)) else { return };
         let Some(follow) = session.follows.get(&job) else { return };
+        state.delivered = log.position();
         let line: Arc<Line> = Arc::clone(&follow.line);
         let (session_key, job_key) = (session.key, state.key);
         let before = session.last();

@@ -160,6 +160,8 @@ pub(crate) struct Job {
     /// How far it is in the store; `None` until its acceptance is there.
     pub(crate) committed: Option<Standing>,
     pub(crate) mark: Mark,
+    /// The append in which its history was numbered last. The store lets go of nothing of it before it has that.
+    pub(crate) delivered: Position,
     pub(crate) retention: Retention,
     pub(crate) live: SmallVec<[LiveFollower; 2]>,
     pub(crate) catching: Vec<SessionHandle>,
@@ -223,6 +225,7 @@ impl Job {
             last_origin: 0,
             committed: None,
             mark: Mark::default(),
+            delivered: Position::default(),
             retention: Retention::new(0),
             live: SmallVec::new(),
             catching: Vec::new(),

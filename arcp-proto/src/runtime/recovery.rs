@@ -262,7 +262,7 @@ impl RuntimeEndpoint {
         };
         let state = job.state;
         job.committed = Some(Standing { state, last_origin, last_pos: positions.last() });
-        let last = positions.last();
+        let (floor, last) = (positions.floor(), positions.last());
         let holder = self.principals.at(principal);
         holder.buffered = holder.buffered.saturating_add(positions.total().total());
         job.retention = positions;
@@ -313,7 +313,9 @@ impl RuntimeEndpoint {
         }
         for follower in followers {
             let Some(session) = self.session_keys.get(&follower.session).copied() else { continue };
-            self.recover_follower(handle, session, follower.through, follower.first_seq, last);
+            // What is gone it had, or could not take.
+            let through = follower.through.max(floor);
+            self.recover_follower(handle, session, through, follower.first_seq, last);
         }
         handle
     }

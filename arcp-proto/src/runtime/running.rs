@@ -13,7 +13,7 @@ use crate::runtime::collected::Collected;
 use crate::runtime::job::{JobEdge, Standing};
 use crate::runtime::output::Output;
 use crate::runtime::store::{Command, Record, Trim};
-use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, Timer};
+use crate::runtime::{Effect, JobHandle, RuntimeEndpoint, RuntimeEvent, STORE_RETRY, Timer};
 use crate::transition::Step;
 use crate::wire::RawJson;
 use crate::wire::delivery::Line;
@@ -332,6 +332,10 @@ impl RuntimeEndpoint {
     /// A finished job and its key are remembered for a day.
     pub(super) fn forget_job(&mut self, handle: JobHandle) {
         let Some(job) = self.jobs.get(handle).filter(|job| job.state.is_final()) else { return };
+        if self.log.is_full() || !self.log.is_committed(job.delivered) {
+            // What sessions were numbered of it is not stored, and must not be without it; nor must ends of sessions be late.
+            return self.timers.arm(self.now.mono.after(STORE_RETRY), Timer::Retention(handle));
+        }
         let readers = job.catching.clone();
         for session in readers {
             self.kill_session(session, Limit::History, "the job is no longer remembered");

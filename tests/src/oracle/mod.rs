@@ -123,8 +123,9 @@ pub struct Oracle {
     is_meddled: bool,
     /// The runtime's wall clock was set, so that what is kept for a time may be forgotten at once.
     wall_jumped: bool,
-    /// Sessions that died early unless a job of theirs is forgotten in the same step.
-    early_deaths: Vec<usize>,
+    /// Sessions that died early, and the append that says so, unless something of a job of theirs is let go of before that is
+    /// committed.
+    early_deaths: Vec<(usize, u64)>,
     incarnation: u64,
     opened: u64,
     resumed: u64,

@@ -56,7 +56,7 @@ impl Oracle {
         // A log that is over its limit loses whole blocks, which in these worlds may be all of it.
         let overrun = state.given > state.floor + self.config.replay_events;
         if !window_over && !overrun && !self.lost_place(session) && !self.was_full {
-            self.early_deaths.push(session);
+            self.early_deaths.push((session, self.appends.len() as u64));
         }
     }
 
@@ -66,11 +66,19 @@ impl Oracle {
         state.lost_history || self.wall_jumped || state.streams.iter().any(|stream| is_lost(stream.job))
     }
 
-    /// A runtime that forgets a job tells its store of the sessions that cannot go on without it first.
+    /// A runtime tells its store of the sessions that cannot go on without something before it lets go of that.
     pub(super) fn judge_early_deaths(&mut self) {
-        while let Some(session) = self.early_deaths.pop() {
-            if !self.lost_place(session) {
+        if self.early_deaths.is_empty() {
+            return;
+        }
+        for (session, append) in std::mem::take(&mut self.early_deaths) {
+            if self.lost_place(session) {
+                continue;
+            }
+            if self.is_committed(append) {
                 self.fail("SES-2", format_args!("a session dies before its window is over"));
+            } else {
+                self.early_deaths.push((session, append));
             }
         }
     }
