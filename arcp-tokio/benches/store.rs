@@ -28,6 +28,8 @@ fn builder(turns: &Arc<Semaphore>) -> RuntimeBuilder {
             config.limits.running_jobs = 1_000;
             config.limits.jobs = 10_000;
             config.limits.buffered_bytes = u64::MAX;
+            config.limits.log_events = 10_000_000;
+            config.limits.log_bytes = u64::MAX;
         })
         .agent("talk", |job: JobContext, events: u64| async move {
             for _ in 0..events {
