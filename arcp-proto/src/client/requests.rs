@@ -219,6 +219,7 @@ pub(super) struct Requests {
     submits_sent: usize,
     submits_open: usize,
     cancels_open: usize,
+    subscribes_open: usize,
     next: u64,
 }
 
@@ -230,7 +231,8 @@ impl Requests {
         match ask.kind() {
             Kind::Submit => self.submits_open += 1,
             Kind::Cancel => self.cancels_open += 1,
-            Kind::Subscribe | Kind::List => {}
+            Kind::Subscribe => self.subscribes_open += 1,
+            Kind::List => {}
         }
         self.wait(id, ask.kind());
         self.open.insert(id, Request { ask, ids: Vec::new(), is_sent: false, deadline: None });
@@ -271,6 +273,9 @@ impl Requests {
 
     /// The subscribes of this job that go on with it after another session took the place of the one it was followed in.
     pub(super) fn resubscribes_of(&self, job: &str) -> Vec<RequestId> {
+        if self.subscribes_open == 0 {
+            return Vec::new();
+        }
         let of_job = |ask: &Ask| matches!(ask, Ask::Subscribe { job: named, again: true, .. } if named.as_str() == job);
         self.iter().filter(|(_, ask)| of_job(ask)).map(|(id, _)| id).collect()
     }
@@ -325,7 +330,8 @@ impl Requests {
         match request.ask.kind() {
             Kind::Submit => self.submits_open -= 1,
             Kind::Cancel => self.cancels_open -= 1,
-            Kind::Subscribe | Kind::List => {}
+            Kind::Subscribe => self.subscribes_open -= 1,
+            Kind::List => {}
         }
         for envelope in &request.ids {
             self.by_envelope.remove(envelope);

@@ -8,7 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arcp_tests::sim::{Counts, Failure, minimise, replay, seeded};
+use arcp_tests::sim::{Counts, Failure, dying, minimise, replay, seeded};
+
+/// What was broken, and behind which append the runtime died; 0 if it was left alone.
+type Found = (Box<Failure>, u64);
 
 struct Arguments {
     sessions: u64,
@@ -17,20 +20,32 @@ struct Arguments {
     replay: Option<u64>,
     whole: bool,
     all: bool,
+    boundaries: bool,
 }
 
-const USAGE: &str = "simulate --sessions N [--seed S] [--jobs J] [--all] | --replay SEED [--whole]
+const USAGE: &str =
+    "simulate --sessions N [--seed S] [--jobs J] [--all] [--boundaries] | --replay SEED [--whole]
 
   --sessions N   run the worlds of N seeds
   --seed S       the first of them, 1 unless given
   --jobs J       threads, 1 unless given
   --all          go on behind what is broken, to the last of them
+  --boundaries   run each of them instead once for each append to its store, with a runtime whose process
+                 dies as soon as that is stored
   --replay SEED  show what happens in the world of a seed; if a promise is broken there, in the smallest
                  world that still breaks it
   --whole        with --replay: do not look for a smaller one";
 
 fn arguments() -> Result<Arguments, String> {
-    let mut found = Arguments { sessions: 0, seed: 1, jobs: 1, replay: None, whole: false, all: false };
+    let mut found = Arguments {
+        sessions: 0,
+        seed: 1,
+        jobs: 1,
+        replay: None,
+        whole: false,
+        all: false,
+        boundaries: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--whole" {
@@ -39,6 +54,10 @@ fn arguments() -> Result<Arguments, String> {
         }
         if word == "--all" {
             found.all = true;
+            continue;
+        }
+        if word == "--boundaries" {
+            found.boundaries = true;
             continue;
         }
         let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
@@ -92,23 +111,40 @@ fn show(seed: u64, whole: bool) -> ExitCode {
 fn simulate(arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
     let done = AtomicU64::new(0);
+    let worlds = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let totals = Mutex::new((Counts::default(), Vec::<Box<Failure>>::new()));
+    let totals = Mutex::new((Counts::default(), Vec::<Found>::new()));
     std::thread::scope(|scope| {
         for worker in 0..arguments.jobs {
-            let (done, stop, totals) = (&done, &stop, &totals);
+            let (done, worlds, stop, totals) = (&done, &worlds, &stop, &totals);
             scope.spawn(move || {
                 let mut counts = Counts::default();
                 let mut found = Vec::new();
                 let mut index = worker;
                 while index < arguments.sessions && !stop.load(Ordering::Relaxed) {
-                    match seeded(arguments.seed.wrapping_add(index)) {
-                        Ok(more) => counts.add(&more),
-                        Err(failure) => {
-                            counts.add(&failure.counts);
-                            found.push(failure);
-                            stop.store(!arguments.all, Ordering::Relaxed);
+                    let seed = arguments.seed.wrapping_add(index);
+                    // Append by append, to the first that this world does not have.
+                    let mut appends = u64::from(arguments.boundaries);
+                    loop {
+                        let outcome = if appends > 0 { dying(seed, appends) } else { seeded(seed).map(Some) };
+                        let is_over = match outcome {
+                            Ok(None) => break,
+                            Ok(Some(more)) => {
+                                counts.add(&more);
+                                appends == 0
+                            }
+                            Err(failure) => {
+                                counts.add(&failure.counts);
+                                found.push((failure, appends));
+                                stop.store(!arguments.all, Ordering::Relaxed);
+                                true
+                            }
+                        };
+                        worlds.fetch_add(1, Ordering::Relaxed);
+                        if is_over {
+                            break;
                         }
+                        appends += 1;
                     }
                     done.fetch_add(1, Ordering::Relaxed);
                     index += arguments.jobs;
@@ -121,10 +157,10 @@ fn simulate(arguments: &Arguments) -> ExitCode {
         }
         progress(arguments.sessions, &done, &stop, began);
     });
-    let sessions = done.load(Ordering::Relaxed);
+    let sessions = worlds.load(Ordering::Relaxed);
     let took = began.elapsed();
     let (counts, mut failures) = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    failures.sort_by_key(|failure| failure.seed);
+    failures.sort_by_key(|(failure, appends)| (failure.seed, *appends));
     report(sessions, took, &counts, &failures)
 }
 
@@ -151,12 +187,13 @@ fn progress(sessions: u64, done: &AtomicU64, stop: &AtomicBool, began: Instant) 
     }
 }
 
-fn report(sessions: u64, took: Duration, counts: &Counts, failures: &[Box<Failure>]) -> ExitCode {
+fn report(sessions: u64, took: Duration, counts: &Counts, failures: &[Found]) -> ExitCode {
     println!("{counts}");
-    for failure in failures {
-        println!("seed {}: {}", failure.seed, failure.violation);
+    for (failure, appends) in failures {
+        let when = if *appends > 0 { format!(", dead behind append {appends}") } else { String::new() };
+        println!("seed {}{when}: {}", failure.seed, failure.violation);
     }
-    if let Some(failure) = failures.first() {
+    if let Some((failure, 0)) = failures.first() {
         let bytes = minimise(failure);
         let decisions: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         println!("the smallest world found that still shows it, of these decisions: {decisions}");

@@ -115,7 +115,13 @@ impl World<'_> {
             Due::ClientNotices(link) => self.tell_client(link),
             Due::Store => {
                 let Self { store, choices, counts, oracle, runtime, .. } = self;
-                let Some(done) = store.step(self.at, choices, counts, oracle) else { return };
+                let done = store.step(self.at, choices, counts, oracle);
+                if store.is_at_last() {
+                    store.last = None;
+                    self.crash_runtime(0, self.at + 1_000);
+                    return;
+                }
+                let Some(done) = done else { return };
                 if let Some(runtime) = runtime {
                     oracle.answered(done.id, done.is_append, &done.done);
                     runtime.handle_store(now, done.id, done.done);

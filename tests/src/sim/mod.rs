@@ -46,7 +46,7 @@ use store::Store;
 pub use choices::expand;
 pub use count::{Counts, Fault};
 pub(crate) use plan::{BEARER, PRINCIPALS};
-pub use run::{Failure, minimise, replay, run, seeded};
+pub use run::{Failure, dying, minimise, replay, run, seeded};
 
 /// Steps after which a run counts as stuck.
 const MOST_STEPS: u64 = 60_000;

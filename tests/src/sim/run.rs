@@ -42,6 +42,24 @@ pub fn seeded(seed: u64) -> Result<Counts, Box<Failure>> {
     run(seed, &bytes_of(seed))
 }
 
+/// The world of a seed in which the runtime's process dies as soon as so many appends are stored, and before it hears of the
+/// last of them; `None` if there are not so many.
+///
+/// # Errors
+/// A promise was broken.
+pub fn dying(seed: u64, appends: u64) -> Result<Option<Counts>, Box<Failure>> {
+    let bytes = bytes_of(seed);
+    let mut world = World::new(&bytes, seed, Journal::silent());
+    world.store.last = Some(appends);
+    world.play();
+    let World { mut counts, oracle, store, .. } = world;
+    oracle.tally(&mut counts);
+    match oracle.into_verdict() {
+        None => Ok(store.last.is_none().then_some(counts)),
+        Some(violation) => Err(Box::new(Failure { seed, violation, bytes, counts })),
+    }
+}
+
 /// What happens in the world of these bytes, line by line; of the seed's own without any.
 #[must_use]
 pub fn replay(seed: u64, bytes: Option<&[u8]>) -> (Vec<String>, Option<Violation>) {

@@ -31,6 +31,10 @@ pub(super) struct Store {
     /// Longest delay in µs.
     pub(super) delay: u64,
     last_effect: u64,
+    /// Appends that are stored.
+    stored: u64,
+    /// The one behind which the process dies, if it is to.
+    pub(super) last: Option<u64>,
 }
 
 struct Waiting {
@@ -98,7 +102,7 @@ impl Store {
         counts: &mut Counts,
         oracle: &mut Oracle,
     ) -> Option<Done> {
-        while self.waiting.front().is_some_and(|waiting| waiting.at <= at) {
+        while !self.is_at_last() && self.waiting.front().is_some_and(|waiting| waiting.at <= at) {
             let Some(Waiting { id, command, .. }) = self.waiting.pop_front() else { break };
             let is_append = matches!(command, Command::Append(_));
             let done = self.carry_out(at, id, command, counts, oracle);
@@ -150,6 +154,7 @@ impl Store {
                     counts.note(Fault::StoreFails);
                     return StoreDone::Failed;
                 }
+                self.stored += 1;
                 oracle.stored(id, &records);
                 self.tables.execute(Command::Append(records))
             }
@@ -185,6 +190,11 @@ impl Store {
         self.is_dead = false;
         self.fails_next = false;
         self.failing_reads = 0;
+    }
+
+    /// Whether the append is stored behind which the process dies.
+    pub(super) fn is_at_last(&self) -> bool {
+        self.last == Some(self.stored)
     }
 
     /// Commands that have not taken effect.
