@@ -116,7 +116,7 @@ impl Oracle {
         }
         let resolved = self.jobs[job].agent.clone();
         let name = resolved.split('@').next().unwrap_or_default();
-        if agent != name && agent != resolved {
+        if agent != name && agent != resolved && !self.is_meddled {
             self.fail("JOB-7", format_args!("{agent} was asked for, {resolved} runs"));
         }
     }
