@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::harness::{ALL, World, code, config, limit, positions, seqs, types};
 use crate::config::Limits;
 use crate::feature::Feature;
+use crate::id::JobKey;
+use crate::runtime::store::{Command, Trim};
 use crate::runtime::{AgentInput, ConnectionId, JobHandle};
-use crate::wire::event::ChunkEmission;
+use crate::wire::event::{ChunkEmission, Emission};
 
 fn limited(change: impl FnOnce(&mut Limits)) -> World {
     let mut config = config();
@@ -233,4 +235,114 @@ fn the_terminal_of_a_job_outlasts_any_shortage() {
     let frames = world.take(b);
     assert_eq!(positions(&frames), [2], "all of its history is gone but how it ended");
     assert!(frames.iter().any(|frame| frame["type"] == "job.result"));
+}
+
+fn progress(world: &mut World, job: JobHandle, count: u64) {
+    for n in 1..=count {
+        let report = Emission::progress_count(n, None, None, None).unwrap();
+        world.runtime.handle_agent(world.now, job, AgentInput::Emit(report)).unwrap();
+    }
+    world.settle();
+}
+
+#[test]
+fn a_start_goes_on_behind_what_a_log_let_go_of() {
+    let mut config = config();
+    config.limits.log_events = 300;
+    let features = ALL.without(Feature::Progress);
+    let mut world = World::with(config.clone());
+    let (a, welcome) = world.session(features);
+    let (job, _) = world.submit(a, "m1");
+    world.logs(job, 1);
+    // Nothing for this session, and more than the log keeps.
+    progress(&mut world, job, 400);
+    assert_eq!(seqs(&world.take(a)), [1]);
+    let mut world = world.restart(config);
+    let (_, frames) = world.resume(&welcome, 1, features);
+    assert_eq!(types(&frames), ["session.welcome", "job.error"], "SEQ-2");
+    assert_eq!((seqs(&frames), positions(&frames)), (Vec::from([2]), Vec::from([402])));
+}
+
+/// Whether the store is given the word to forget a job, and has not carried it out.
+fn forgets(world: &World) -> bool {
+    world.commands.iter().any(|(_, given)| matches!(given, Command::Trim(Trim::WholeJob(_))))
+}
+
+#[test]
+fn a_job_is_not_forgotten_before_what_was_numbered_of_it_is_stored() {
+    let features = ALL.without(Feature::Heartbeat);
+    for is_full in [false, true] {
+        let mut config = config();
+        config.retention = Duration::from_secs(10);
+        let mut world = World::with(config);
+        let (a, _) = world.session(features);
+        let (b, _) = world.session(features);
+        let (job, id) = world.submit(a, "m1");
+        world.logs(job, 3);
+        world.finish(job, "1");
+        world.wait(Duration::from_secs(9));
+        world.instant_store = false;
+        world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+        // The token is confirmed and the page is read; what it brings is not stored.
+        world.store_one();
+        world.store_one();
+        for _ in 0..3 {
+            if is_full {
+                world.refuse_all();
+            }
+            world.wait(Duration::from_secs(1));
+            assert!(!forgets(&world));
+        }
+        world.store_all();
+        world.instant_store = true;
+        let frames = world.take(b);
+        assert_eq!(
+            (frames[0]["type"].as_str(), positions(&frames)),
+            (Some("job.subscribed"), (1..=4).collect())
+        );
+        world.wait(Duration::from_secs(2));
+        assert!(world.store.job(JobKey::parse(&id).unwrap()).is_none());
+    }
+}
+
+#[test]
+fn a_job_is_not_forgotten_while_the_store_has_no_room() {
+    let features = ALL.without(Feature::Heartbeat);
+    let mut config = config();
+    config.retention = Duration::from_secs(10);
+    let mut world = World::with(config);
+    let (a, _) = world.session(features);
+    let (job, id) = world.submit(a, "m1");
+    let (other, _) = world.submit(a, "m2");
+    world.finish(job, "1");
+    world.wait(Duration::from_secs(9));
+    world.instant_store = false;
+    world.logs(other, 1);
+    for _ in 0..3 {
+        world.refuse_all();
+        world.wait(Duration::from_secs(1));
+        assert!(!forgets(&world) && world.store.job(JobKey::parse(&id).unwrap()).is_some());
+    }
+    world.store_all();
+    world.instant_store = true;
+    world.wait(Duration::from_secs(2));
+    assert!(world.store.job(JobKey::parse(&id).unwrap()).is_none());
+}
+
+#[test]
+fn a_log_lets_go_of_nothing_before_what_came_before_that_is_stored() {
+    let mut world = limited(|limits| limits.log_events = 300);
+    let (a, _) = world.session(ALL);
+    let (job, _) = world.submit(a, "m1");
+    world.logs(job, 299);
+    world.instant_store = false;
+    world.logs(job, 2);
+    let trims =
+        |world: &World| world.commands.iter().filter(|(_, given)| matches!(given, Command::Trim(_))).count();
+    assert_eq!(trims(&world), 0);
+    world.refuse_all();
+    assert_eq!(trims(&world), 0, "what has no room is not overtaken");
+    world.wait(Duration::from_secs(1));
+    world.store_one();
+    assert_eq!(trims(&world), 1);
 }
