@@ -1,6 +1,7 @@
 //! Runs simulated worlds and says what was broken, if anything was.
 //!
-//! `simulate --sessions N [--seed S] [--jobs 2] [--all]` runs the worlds of `N` seeds; `simulate --replay SEED` shows one.
+//! `simulate --sessions N [--seed S] [--jobs 2] [--all] [--boundaries]` runs the worlds of `N` seeds; `simulate --replay SEED`
+//! shows one.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;

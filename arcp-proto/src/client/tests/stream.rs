@@ -267,6 +267,23 @@ fn children_are_handed_on_only_if_wanted() {
     assert_eq!(world.client.resume_state().unwrap().last_event_seq, 0);
 }
 
+#[test]
+fn the_names_of_so_many_ended_jobs_are_kept() {
+    let mut config = ClientConfig::new("tk");
+    config.other_jobs = true;
+    let mut world = World::with(config, Features::SUPPORTED);
+    world.connect();
+    let name = |number: u64| format!("job_{number:04}");
+    for number in 1..=1_025 {
+        world.end(&name(number), number, 1);
+    }
+    assert_eq!(world.told().iter().filter(|told| told.starts_with("ended")).count(), 1_025);
+    world.end(&name(2), 1_026, 1);
+    assert_eq!(world.told(), [""; 0], "it comes once more");
+    world.end(&name(1), 1_027, 1);
+    assert_eq!(world.told(), [format!("ended {} 1027 success", name(1))], "the oldest is not known any more");
+}
+
 /// What is told of a job whose subscription from `start` is answered like this, and whose next event is at `pos`.
 fn first_of(features: Features, start: Subscription, answer: Value, pos: u64) -> Vec<String> {
     let mut world = World::with(ClientConfig::new("tk"), features);
