@@ -11,16 +11,26 @@ use super::{Oracle, read};
 
 /// In every value of a credential, and in no other text of a world.
 const VALUE: &str = "~key-";
-/// In every resume token, and in every bearer token.
-const TOKENS: [&str; 2] = ["rt_", "-bearer-"];
+/// In every bearer token.
+const BEARER: &str = "-bearer-";
+/// A resume token begins so, and goes on with 43 characters of base64url. Fewer are a part of one; a few may be any word, such
+/// as the type of a frame that was meddled with, which an error repeats.
+const RESUME: (&str, usize) = ("rt_", 16);
 const PROVISIONED_CREDENTIALS: u16 = 1 << 7;
+
+fn has_token(text: &str) -> bool {
+    let (start, least) = RESUME;
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let length = |rest: &str| rest.bytes().take_while(|byte| is_of_token(*byte)).count();
+    text.contains(BEARER) || text.match_indices(start).any(|(at, _)| length(&text[at + start.len()..]) >= least)
+}
 
 impl Oracle {
     /// A frame leaves: what secrets are in it?
     pub(super) fn judge_secrets(&mut self, link: usize, text: &str, envelope: &Envelope<'_>) {
         let kind = envelope.kind.as_str();
         // A welcome has its session's token, which is judged there.
-        if kind != "session.welcome" && TOKENS.iter().any(|token| text.contains(token)) {
+        if kind != "session.welcome" && has_token(text) {
             self.fail("SES-5", format_args!("a {kind} has a token in it"));
         }
         if self.config.provisions && text.contains(VALUE) {
@@ -119,7 +129,7 @@ impl Oracle {
 }
 
 fn is_clean(text: &str) -> bool {
-    !text.contains(VALUE) && !TOKENS.iter().any(|token| text.contains(token))
+    !text.contains(VALUE) && !has_token(text)
 }
 
 /// Whether no secret shows in what is written of it.
