@@ -5,6 +5,8 @@
 pub mod crash;
 pub mod fuzz;
 pub mod link;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod oracle;
 pub mod planted;
 pub mod random;

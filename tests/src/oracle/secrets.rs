@@ -22,7 +22,8 @@ fn has_token(text: &str) -> bool {
     let (start, least) = RESUME;
     let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let length = |rest: &str| rest.bytes().take_while(|byte| is_of_token(*byte)).count();
-    text.contains(BEARER) || text.match_indices(start).any(|(at, _)| length(&text[at + start.len()..]) >= least)
+    text.contains(BEARER)
+        || text.match_indices(start).any(|(at, _)| length(&text[at + start.len()..]) >= least)
 }
 
 impl Oracle {

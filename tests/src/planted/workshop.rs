@@ -148,6 +148,14 @@ impl Workshop {
         Ok(())
     }
 
+    /// Writes a file of the copy, which stays so until the copy is opened again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, file: &str, text: &str) -> Result<(), Error> {
+        write_new(&self.folder.join(file), text.as_bytes())
+    }
+
     /// Builds the copy.
     ///
     /// # Errors
@@ -162,7 +170,7 @@ impl Workshop {
             .arg("--target-dir")
             .arg(self.folder.join("target"))
             // What a bug leaves unused is no matter here.
-            .env("RUSTFLAGS", "-Awarnings");
+            .env("RUSTFLAGS", "--cap-lints=allow");
         let done = command.output().map_err(|error| Error::Io(self.folder.clone(), error))?;
         if done.status.success() {
             return Ok(());
@@ -175,6 +183,19 @@ impl Workshop {
     /// # Errors
     /// The program could not be run or failed otherwise than by a finding.
     pub fn hunt(&self, by: &Catcher, most: u64) -> Result<Option<Caught>, Error> {
+        self.hunt_in(by, most, &[])
+    }
+
+    /// The same in an environment.
+    ///
+    /// # Errors
+    /// As for [`Workshop::hunt`].
+    pub fn hunt_in(
+        &self,
+        by: &Catcher,
+        most: u64,
+        environment: &[(&str, String)],
+    ) -> Result<Option<Caught>, Error> {
         let program = self.folder.join("target/release/hunter");
         let io = |error| Error::Io(program.clone(), error);
         let mut command = Command::new(&program);
@@ -185,6 +206,7 @@ impl Workshop {
             }
         };
         let began = Instant::now();
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io)?;
         while child.try_wait().map_err(io)?.is_none() {
             if began.elapsed() > PATIENCE {

@@ -1,0 +1,156 @@
+//! Tries the changes that `cargo mutants` would make to the core, all from one build, and says which nothing notices.
+//!
+//! First the core's own tests that come by a change are run with it; then, for those that noticed nothing, the fuzz bodies over
+//! the corpus, and simulated sessions.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arcp_tests::fuzz::TARGETS;
+use arcp_tests::mutants::{Mutant, Outcome, Trial, list};
+use arcp_tests::planted::{Catcher, Error};
+
+const USAGE: &str = "mutants [--only TEXT]... [--sessions N] [--jobs J]
+
+  --only TEXT   try the mutants whose names, `file:line:column: what is done`, have this text in them; may be given several times
+  --sessions N  sessions within which the world may notice what the core's own tests did not (1000); 0 is without
+  --jobs J      so many at once (2)";
+/// Runs of each fuzz body.
+const RUNS: u64 = 2_000;
+
+struct Arguments {
+    only: Vec<String>,
+    sessions: u64,
+    jobs: usize,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut found = Arguments { only: Vec::new(), sessions: 1_000, jobs: 2 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
+        let number = |text: String| text.parse().map_err(|_| format!("`{text}` is no number"));
+        match word.as_str() {
+            "--only" => found.only.push(value()?),
+            "--sessions" => found.sessions = number(value()?)?,
+            "--jobs" => {
+                found.jobs = usize::try_from(number(value()?)?).map_err(|error| error.to_string())?.max(1)
+            }
+            _ => return Err(format!("`{word}` is not known")),
+        }
+    }
+    Ok(found)
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How many mutants nothing noticed.
+fn run(arguments: &Arguments) -> Result<usize, Error> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let began = Instant::now();
+    let mutants = list(&root)?;
+    let mut trial = Trial::open(&root, &target.join("mutants"), &mutants)?;
+    eprintln!("{} mutants, built after {} s", mutants.len(), began.elapsed().as_secs());
+    trial.look(|done, all| {
+        if done % 100 == 0 || done == all {
+            eprintln!("{done} of {all} tests looked at, after {} s", began.elapsed().as_secs());
+        }
+    })?;
+    let is_chosen = |mutant: &Mutant| {
+        arguments.only.is_empty() || arguments.only.iter().any(|text| mutant.name.contains(text))
+    };
+    let chosen: Vec<usize> = (1..=mutants.len()).filter(|number| is_chosen(&mutants[*number - 1])).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let outcomes = side_by_side(&chosen, arguments.jobs, |number| {
+        let outcome = judge(&trial, number, arguments.sessions)?;
+        println!("{}: {}", mutants[number - 1].name, words(&outcome));
+        Ok(kind(&outcome))
+    })?;
+    for kind in outcomes {
+        *counts.entry(kind).or_default() += 1;
+    }
+    println!("{} mutants tried in {} s: {counts:?}", chosen.len(), began.elapsed().as_secs());
+    Ok(counts.get(UNNOTICED).copied().unwrap_or_default())
+}
+
+const UNNOTICED: &str = "unnoticed";
+
+fn kind(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unbuildable(_) => "unbuildable",
+        Outcome::Unswitchable => "unswitchable",
+        Outcome::Caught(_) => "caught",
+        Outcome::Hung(_) => "hung",
+        Outcome::Unreached | Outcome::Survived(_) => UNNOTICED,
+    }
+}
+
+fn words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Unbuildable(why) => format!("does not build: {why}"),
+        Outcome::Unswitchable => "cannot be switched".to_owned(),
+        Outcome::Caught(by) => format!("caught by {by}"),
+        Outcome::Hung(test) => format!("does not end, in {test} or soon after"),
+        Outcome::Unreached => "NOT NOTICED: no test comes by".to_owned(),
+        Outcome::Survived(tests) => format!("NOT NOTICED: {tests} tests come by"),
+    }
+}
+
+fn judge(trial: &Trial, number: usize, sessions: u64) -> Result<Outcome, Error> {
+    let outcome = trial.tests(number)?;
+    if sessions == 0 || !matches!(outcome, Outcome::Unreached | Outcome::Survived(_)) {
+        return Ok(outcome);
+    }
+    let bodies = TARGETS.iter().map(|(name, _)| (Catcher::Body((*name).to_owned()), RUNS));
+    for (by, most) in bodies.chain([(Catcher::World, sessions)]) {
+        if let Some(words) = trial.hunt(number, &by, most)? {
+            return Ok(Outcome::Caught(format!("{by}: {words}")));
+        }
+    }
+    Ok(outcome)
+}
+
+/// Does all of it with so many threads; the answers in order.
+fn side_by_side<T: Send>(
+    numbers: &[usize],
+    jobs: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    let next = AtomicUsize::new(0);
+    let answers = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let answer = work(*number);
+                    let mut answers = answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    answers.push((*number, answer));
+                }
+            });
+        }
+    });
+    let mut answers = answers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    answers.sort_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}

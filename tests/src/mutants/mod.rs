@@ -1,0 +1,15 @@
+//! Every small change that `cargo mutants` would make to the core, built together and tried one at a time.
+//!
+//! One build for each of some thousands of changes takes days. Here a copy of the core holds all of them behind a number
+//! that the environment chooses, so that a change costs the tests that reach it and no build. The changes and their names
+//! are `cargo mutants`' own.
+
+mod build;
+mod list;
+mod places;
+mod switches;
+mod tests;
+mod trial;
+
+pub use list::{Mutant, list};
+pub use trial::{Outcome, Trial};

@@ -1,0 +1,81 @@
+//! The copy with all mutants in it: how it is built, and what notices which of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::build::put_in;
+use super::list::Mutant;
+use super::tests::Tests;
+use crate::planted::{Catcher, Error, Workshop};
+
+/// What became of a mutant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It does not compile; the compiler's words.
+    Unbuildable(String),
+    /// It is where nothing can be switched: in a constant, in a macro, in a chain with `let`.
+    Unswitchable,
+    /// A test failed; one of those that did.
+    Caught(String),
+    /// A test did not end, or took more memory than it could have.
+    Hung(String),
+    /// No test comes by.
+    Unreached,
+    /// So many tests came by, and none failed.
+    Survived(usize),
+}
+
+/// The name of the variable that chooses the mutant.
+pub(super) const MUTANT: &str = "MUTANT";
+
+/// The copy, built.
+#[derive(Debug)]
+pub struct Trial {
+    workshop: Workshop,
+    tests: Tests,
+    /// By number, from 1: why it cannot be tried.
+    out: BTreeMap<usize, Outcome>,
+}
+
+impl Trial {
+    /// Copies the workspace at `root` to `folder`, puts the mutants in, and takes out those that do not compile until the rest does.
+    /// Numbers are places in `mutants`, from 1.
+    ///
+    /// # Errors
+    /// [`Error`], of which the compiler's words are a mistake of this program.
+    pub fn open(root: &Path, folder: &Path, mutants: &[Mutant]) -> Result<Self, Error> {
+        let workshop = Workshop::open(root, folder)?;
+        let out = put_in(&workshop, root, folder, mutants)?;
+        workshop.build()?;
+        let tests = Tests::open(folder)?;
+        Ok(Self { workshop, tests, out })
+    }
+
+    /// Runs each of the core's own tests to see which mutants it comes by; `told` hears after every one.
+    ///
+    /// # Errors
+    /// A test fails without a mutant.
+    pub fn look(&mut self, told: impl FnMut(usize, usize)) -> Result<(), Error> {
+        self.tests.look(told)
+    }
+
+    /// Tries a mutant against the core's own tests.
+    ///
+    /// # Errors
+    /// The tests could not be run.
+    pub fn tests(&self, number: usize) -> Result<Outcome, Error> {
+        match self.out.get(&number) {
+            Some(outcome) => Ok(outcome.clone()),
+            None => self.tests.judge(number),
+        }
+    }
+
+    /// Tries a mutant against so many simulated sessions or runs of a fuzz body; what caught it.
+    ///
+    /// # Errors
+    /// The program could not be run.
+    pub fn hunt(&self, number: usize, by: &Catcher, most: u64) -> Result<Option<String>, Error> {
+        let caught = self.workshop.hunt_in(by, most, &[(MUTANT, number.to_string())])?;
+        Ok(caught.map(|caught| format!("{} after {}: {}", caught.property, caught.after, caught.what)))
+    }
+}
