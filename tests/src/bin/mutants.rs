@@ -77,13 +77,20 @@ fn run(arguments: &Arguments) -> Result<usize, Error> {
             eprintln!("{done} of {all} tests looked at, after {} s", began.elapsed().as_secs());
         }
     })?;
+    if arguments.sessions > 0 {
+        trial.add_hunter(Catcher::World, arguments.sessions)?;
+        for (name, _) in TARGETS.iter().filter(|(name, _)| *name != "world") {
+            trial.add_hunter(Catcher::Body((*name).to_owned()), RUNS)?;
+        }
+        eprintln!("the world and the fuzz bodies looked at, after {} s", began.elapsed().as_secs());
+    }
     let is_chosen = |mutant: &Mutant| {
         arguments.only.is_empty() || arguments.only.iter().any(|text| mutant.name.contains(text))
     };
     let chosen: Vec<usize> = (1..=mutants.len()).filter(|number| is_chosen(&mutants[*number - 1])).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let outcomes = side_by_side(&chosen, arguments.jobs, |number| {
-        let outcome = judge(&trial, number, arguments.sessions)?;
+        let outcome = judge(&trial, number)?;
         println!("{}: {}", mutants[number - 1].name, words(&outcome));
         Ok(kind(&outcome))
     })?;
@@ -117,18 +124,12 @@ fn words(outcome: &Outcome) -> String {
     }
 }
 
-fn judge(trial: &Trial, number: usize, sessions: u64) -> Result<Outcome, Error> {
+fn judge(trial: &Trial, number: usize) -> Result<Outcome, Error> {
     let outcome = trial.tests(number)?;
-    if sessions == 0 || !matches!(outcome, Outcome::Unreached | Outcome::Survived(_)) {
-        return Ok(outcome);
+    match outcome {
+        Outcome::Unreached | Outcome::Survived(_) => Ok(trial.hunt(number)?.map_or(outcome, Outcome::Caught)),
+        _ => Ok(outcome),
     }
-    let bodies = TARGETS.iter().map(|(name, _)| (Catcher::Body((*name).to_owned()), RUNS));
-    for (by, most) in bodies.chain([(Catcher::World, sessions)]) {
-        if let Some(words) = trial.hunt(number, &by, most)? {
-            return Ok(Outcome::Caught(format!("{by}: {words}")));
-        }
-    }
-    Ok(outcome)
 }
 
 /// Does all of it with so many threads; the answers in order.

@@ -197,7 +197,7 @@ fn edit(source: &str, place: &Place, mutants: &[(usize, &Mutant)]) -> Edit {
 /// `(if is(1) { … } else { if is(2) { … } else {`, the last of which is for the source.
 fn instead(pieces: &mut Vec<Piece>, mutants: &[(usize, &Mutant)], other: impl Fn(&Mutant) -> String) {
     for (index, (number, mutant)) in mutants.iter().enumerate() {
-        let open = if index == 0 { "(if" } else { "} else if" };
+        let open = if index == 0 { "(if" } else { " } else if" };
         pieces.push(Piece::Text(format!("{open} crate::mutant::is({number}) {{ ")));
         pieces.push(Piece::Mutation(*number, other(mutant)));
     }
@@ -218,4 +218,121 @@ fn in_alloc(replacement: &str) -> String {
         text = text.replace(name, path);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The text with these mutants in it: what kind, where it begins, and what is put there.
+    fn switched(source: &str, changes: &[(&str, &str, &str)], constant: &[&str]) -> Switched {
+        let mutants: Vec<Mutant> = changes
+            .iter()
+            .map(|(genre, at, replacement)| {
+                let start = json!({ "line": 1, "column": source.find(at).unwrap() + 1 });
+                let span = json!({ "start": start });
+                let mutant = json!({ "file": "", "genre": genre, "name": "", "replacement": replacement, "span": span });
+                serde_json::from_value(mutant).unwrap()
+            })
+            .collect();
+        let mutants: Vec<(usize, &Mutant)> = (1..).zip(&mutants).collect();
+        let constant = constant.iter().map(|name| (*name).to_owned()).collect();
+        switch(source, &Places::of(source).unwrap(), &mutants, &constant)
+    }
+
+    fn text(source: &str, changes: &[(&str, &str, &str)]) -> String {
+        switched(source, changes, &[]).text
+    }
+
+    #[test]
+    fn operators_stand_beside_their_mutants_and_hold_others() {
+        assert_eq!(
+            text(
+                "fn f() -> bool { a < !b }",
+                &[("BinaryOperator", "<", ">"), ("BinaryOperator", "<", "<="), ("UnaryOperator", "!", "")]
+            ),
+            "fn f() -> bool { (if crate::mutant::is(1) { a > !b } else if crate::mutant::is(2) { a <= !b } \
+             else { a < (if crate::mutant::is(3) { b } else { !b }) }) }"
+        );
+    }
+
+    #[test]
+    fn a_body_ends_early() {
+        assert_eq!(
+            text("fn f() -> Vec<u8> { g() }", &[("FnValue", "g()", "vec![]"), ("FnValue", "g()", "vec![1]")]),
+            "fn f() -> Vec<u8> { if crate::mutant::is(1) { return ::alloc::vec![]; } \
+             if crate::mutant::is(2) { return ::alloc::vec![1]; } g() }"
+        );
+    }
+
+    #[test]
+    fn arms_and_guards_are_passed_by() {
+        let source = "fn f() { match a { 1 if b == c => d, 2 => e, _ => g } }";
+        assert_eq!(
+            text(
+                source,
+                &[
+                    ("MatchArmGuard", "b ==", "true"),
+                    ("MatchArmGuard", "b ==", "false"),
+                    ("MatchArm", "1 if", ""),
+                    ("BinaryOperator", "==", "!="),
+                    ("MatchArm", "2 =>", ""),
+                ]
+            ),
+            "fn f() { match a { 1 if (crate::mutant::is(1) || (!crate::mutant::is(2) && (!crate::mutant::is(3) && \
+             ((if crate::mutant::is(4) { b != c } else { b == c }))))) => d, \
+             2  if !crate::mutant::is(5) => e, _ => g } }"
+        );
+    }
+
+    #[test]
+    fn a_field_is_that_of_the_base() {
+        assert_eq!(
+            text(
+                "fn f() -> S { S { a: 1 + 2, ..g() } }",
+                &[("StructField", "a: 1", ""), ("BinaryOperator", "+", "-")]
+            ),
+            "fn f() -> S { S { a: (if crate::mutant::is(1) { (g()).a } else { \
+             (if crate::mutant::is(2) { 1 - 2 } else { 1 + 2 }) }), ..g() } }"
+        );
+    }
+
+    #[test]
+    fn functions_are_const_no_longer_unless_they_have_to_be() {
+        let source = "const fn f() -> u8 { 1 } const fn g() -> u8 { 2 }";
+        assert_eq!(switched(source, &[], &["g"]).text, " fn f() -> u8 { 1 } const fn g() -> u8 { 2 }");
+    }
+
+    #[test]
+    fn chains_with_let_are_left_alone() {
+        let source = "fn f() { if a && let Some(b) = c && d { e() } }";
+        assert_eq!(
+            text(source, &[("BinaryOperator", "&& let", "||"), ("BinaryOperator", "&& d", "||")]),
+            source
+        );
+    }
+
+    #[test]
+    fn the_innermost_is_to_blame() {
+        let source = "fn f() -> bool { match a { 1 => b < !c, _ => d } }";
+        let switched = switched(
+            source,
+            &[
+                ("FnValue", "match", "true"),
+                ("MatchArm", "1 =>", ""),
+                ("BinaryOperator", "<", ">"),
+                ("UnaryOperator", "!", ""),
+            ],
+            &[],
+        );
+        let blame = |text: &str| switched.blame(switched.text.find(text).unwrap(), false);
+        assert_eq!(blame("b > !c"), [3]);
+        assert_eq!(blame("c } else { !c"), [4]);
+        assert_eq!(blame("b < (if"), [3]);
+        assert_eq!(blame("d }"), [1]);
+        assert_eq!(switched.blame(switched.text.find("match a").unwrap(), true), [2]);
+        assert!(switched.blame(0, false).is_empty());
+    }
 }

@@ -11,8 +11,11 @@ use serde_json::Value;
 use super::trial::{MUTANT, Outcome};
 use crate::planted::Error;
 
-/// The longest that tests may take, and the memory they may have, in KiB.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Tests may take so long, and so many times as long as they did without a mutant.
+const PATIENCE: (Duration, u32) = (Duration::from_secs(8), 20);
+/// The same without one.
+const LOOKING: Duration = Duration::from_secs(300);
+/// The memory they may have.
 const MEMORY_KIB: u64 = 4_000_000;
 /// How many tests are run at once: a mutant that is noticed is noticed by the first ones mostly.
 const PORTIONS: [usize; 4] = [4, 16, 64, usize::MAX];
@@ -22,6 +25,8 @@ pub(super) struct Tests {
     program: PathBuf,
     folder: PathBuf,
     names: Vec<String>,
+    /// How long each takes, once they have been looked at.
+    lengths: Vec<Duration>,
     /// The tests that come by a mutant, by its number, those first that come by the fewest.
     passing: BTreeMap<usize, Vec<usize>>,
 }
@@ -30,13 +35,20 @@ impl Tests {
     /// Builds the tests of the copy's core.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let (is_built, said) = cargo(folder, &["test", "--package", "arcp-proto", "--lib", "--no-run"])?;
-        let program = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let program = program.filter_map(|line| Some(PathBuf::from(line["executable"].as_str()?))).last();
+        let program = said.lines().rev().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            Some(PathBuf::from(line["executable"].as_str()?))
+        });
         let program = program.filter(|_| is_built);
         let program = program.ok_or_else(|| Error::Failed("the core's tests do not build".to_owned()))?;
-        let mut tests =
-            Self { program, folder: folder.join("arcp-proto"), names: Vec::new(), passing: BTreeMap::new() };
-        let (_, listed) = tests.run(&["--list", "--format", "terse"], &[])?;
+        let mut tests = Self {
+            program,
+            folder: folder.join("arcp-proto"),
+            names: Vec::new(),
+            lengths: Vec::new(),
+            passing: BTreeMap::new(),
+        };
+        let (_, listed) = tests.run(&["--list", "--format", "terse"], &[], LOOKING)?;
         tests.names =
             listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
         Ok(tests)
@@ -44,23 +56,19 @@ impl Tests {
 
     /// Runs every test by itself to see which mutants it comes by.
     pub(super) fn look(&mut self, mut told: impl FnMut(usize, usize)) -> Result<(), Error> {
-        let passed = self.folder.join("passed");
-        let mut by_test = Vec::new();
+        let passed = Passed::in_folder(&self.folder);
+        let (mut by_test, mut lengths) = (Vec::new(), Vec::new());
         for (index, name) in self.names.iter().enumerate() {
-            if passed.exists() {
-                fs::remove_file(&passed).map_err(|error| Error::Io(passed.clone(), error))?;
-            }
-            let to = ("MUTANT_PASSED", passed.to_string_lossy().into_owned());
-            let (ending, said) = self.run(&["--exact", name], &[(MUTANT, "0".to_owned()), to])?;
+            let began = Instant::now();
+            let (ending, said) = self.run(&["--exact", name], &passed.begin()?, LOOKING)?;
+            lengths.push(began.elapsed());
             if ending != Ending::Well {
                 return Err(Error::Failed(format!("{name} fails without a mutant:\n{said}")));
             }
-            let numbers = fs::read(&passed).unwrap_or_default();
-            let numbers =
-                numbers.chunks_exact(2).map(|pair| usize::from(u16::from_le_bytes([pair[0], pair[1]])));
-            by_test.push(numbers.collect::<Vec<_>>());
+            by_test.push(passed.numbers());
             told(index + 1, self.names.len());
         }
+        self.lengths = lengths;
         let mut order: Vec<usize> = (0..by_test.len()).collect();
         order.sort_by_key(|test| by_test[*test].len());
         for test in order {
@@ -83,7 +91,9 @@ impl Tests {
             }
             let mut words = vec!["--exact"];
             words.extend(now.iter().map(|test| self.names[*test].as_str()));
-            let (ending, said) = self.run(&words, &[(MUTANT, number.to_string())])?;
+            let patience =
+                PATIENCE.0 + now.iter().map(|test| self.lengths[*test]).sum::<Duration>() * PATIENCE.1;
+            let (ending, said) = self.run(&words, &[(MUTANT, number.to_string())], patience)?;
             let failed =
                 said.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
             match ending {
@@ -98,7 +108,12 @@ impl Tests {
     }
 
     /// Runs the tests' program on one thread; how it ended and what it said.
-    fn run(&self, words: &[&str], environment: &[(&str, String)]) -> Result<(Ending, String), Error> {
+    fn run(
+        &self,
+        words: &[&str],
+        environment: &[(&str, String)],
+        patience: Duration,
+    ) -> Result<(Ending, String), Error> {
         let io = |error| Error::Io(self.program.clone(), error);
         let mut child = Command::new("sh")
             .args(["-c", &format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\"")])
@@ -127,7 +142,7 @@ impl Tests {
         let status = loop {
             match child.try_wait().map_err(io)? {
                 Some(status) => break Some(status),
-                None if began.elapsed() > PATIENCE => {
+                None if began.elapsed() > patience => {
                     child.kill().map_err(io)?;
                     child.wait().map_err(io)?;
                     break None;
@@ -141,6 +156,27 @@ impl Tests {
             Some(status) if status.success() => (Ending::Well, said),
             Some(_) => (Ending::Badly, said),
         })
+    }
+}
+
+/// The file into which a program that runs with no mutant alive writes which it comes by.
+pub(super) struct Passed(PathBuf);
+
+impl Passed {
+    pub(super) fn in_folder(folder: &Path) -> Self {
+        Self(folder.join("passed"))
+    }
+
+    /// The environment of such a program; the file is empty.
+    pub(super) fn begin(&self) -> Result<[(&'static str, String); 2], Error> {
+        fs::write(&self.0, b"").map_err(|error| Error::Io(self.0.clone(), error))?;
+        Ok([(MUTANT, "0".to_owned()), ("MUTANT_PASSED", self.0.to_string_lossy().into_owned())])
+    }
+
+    /// The mutants it came by.
+    pub(super) fn numbers(&self) -> Vec<usize> {
+        let bytes = fs::read(&self.0).unwrap_or_default();
+        bytes.chunks_exact(2).map(|pair| usize::from(u16::from_le_bytes([pair[0], pair[1]]))).collect()
     }
 }
 

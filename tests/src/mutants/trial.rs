@@ -1,11 +1,12 @@
 //! The copy with all mutants in it: how it is built, and what notices which of them.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::build::put_in;
 use super::list::Mutant;
-use super::tests::Tests;
+use super::tests::{Passed, Tests};
 use crate::planted::{Catcher, Error, Workshop};
 
 /// What became of a mutant.
@@ -33,8 +34,21 @@ pub(super) const MUTANT: &str = "MUTANT";
 pub struct Trial {
     workshop: Workshop,
     tests: Tests,
+    hunters: Vec<Hunter>,
+    folder: PathBuf,
     /// By number, from 1: why it cannot be tried.
     out: BTreeMap<usize, Outcome>,
+}
+
+/// For a world or a fuzz body that says nothing.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Who looks further than the core's own tests.
+#[derive(Debug)]
+struct Hunter {
+    by: Catcher,
+    most: u64,
+    passing: BTreeSet<usize>,
 }
 
 impl Trial {
@@ -48,7 +62,7 @@ impl Trial {
         let out = put_in(&workshop, root, folder, mutants)?;
         workshop.build()?;
         let tests = Tests::open(folder)?;
-        Ok(Self { workshop, tests, out })
+        Ok(Self { workshop, tests, hunters: Vec::new(), folder: folder.to_owned(), out })
     }
 
     /// Runs each of the core's own tests to see which mutants it comes by; `told` hears after every one.
@@ -70,12 +84,31 @@ impl Trial {
         }
     }
 
-    /// Tries a mutant against so many simulated sessions or runs of a fuzz body; what caught it.
+    /// Looks which mutants so many simulated sessions or runs of a fuzz body come by; [`Trial::hunt`] has them look for these.
+    ///
+    /// # Errors
+    /// They find something without a mutant.
+    pub fn add_hunter(&mut self, by: Catcher, most: u64) -> Result<(), Error> {
+        let passed = Passed::in_folder(&self.folder);
+        if let Some(found) = self.workshop.hunt_in(&by, most, &passed.begin()?, PATIENCE)? {
+            return Err(Error::Failed(format!("{by} finds {} without a mutant", found.property)));
+        }
+        self.hunters.push(Hunter { by, most, passing: passed.numbers().into_iter().collect() });
+        Ok(())
+    }
+
+    /// What of the hunters that come by a mutant notices it.
     ///
     /// # Errors
     /// The program could not be run.
-    pub fn hunt(&self, number: usize, by: &Catcher, most: u64) -> Result<Option<String>, Error> {
-        let caught = self.workshop.hunt_in(by, most, &[(MUTANT, number.to_string())])?;
-        Ok(caught.map(|caught| format!("{} after {}: {}", caught.property, caught.after, caught.what)))
+    pub fn hunt(&self, number: usize) -> Result<Option<String>, Error> {
+        for Hunter { by, most, .. } in self.hunters.iter().filter(|hunter| hunter.passing.contains(&number)) {
+            if let Some(caught) =
+                self.workshop.hunt_in(by, *most, &[(MUTANT, number.to_string())], PATIENCE)?
+            {
+                return Ok(Some(format!("{by}: {} after {}", caught.property, caught.after)));
+            }
+        }
+        Ok(None)
     }
 }

@@ -183,10 +183,10 @@ impl Workshop {
     /// # Errors
     /// The program could not be run or failed otherwise than by a finding.
     pub fn hunt(&self, by: &Catcher, most: u64) -> Result<Option<Caught>, Error> {
-        self.hunt_in(by, most, &[])
+        self.hunt_in(by, most, &[], PATIENCE)
     }
 
-    /// The same in an environment.
+    /// The same in an environment, and with so much patience for a program that says nothing.
     ///
     /// # Errors
     /// As for [`Workshop::hunt`].
@@ -195,6 +195,7 @@ impl Workshop {
         by: &Catcher,
         most: u64,
         environment: &[(&str, String)],
+        patience: Duration,
     ) -> Result<Option<Caught>, Error> {
         let program = self.folder.join("target/release/hunter");
         let io = |error| Error::Io(program.clone(), error);
@@ -209,10 +210,10 @@ impl Workshop {
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io)?;
         while child.try_wait().map_err(io)?.is_none() {
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > patience {
                 child.kill().map_err(io)?;
                 child.wait().map_err(io)?;
-                let what = format!("nothing was said in {} s", PATIENCE.as_secs());
+                let what = format!("nothing was said in {} s", patience.as_secs());
                 return Ok(Some(Caught { property: "hang".to_owned(), after: 0, what }));
             }
             std::thread::sleep(Duration::from_millis(5));
