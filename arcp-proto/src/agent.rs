@@ -200,6 +200,7 @@ mod tests {
         let long_version = std::format!("a@{}", "1".repeat(64));
         for text in ["mailer", "7zip", "a@1.0.0+b7", "a@.1", "a.b-c_d@X", &long_name, &long_version] {
             assert_eq!(agent(text).as_str(), text);
+            assert_eq!(std::format!("{:?}", agent(text)), std::format!("{text:?}"));
         }
         let name_129 = "a".repeat(129);
         let version_65 = std::format!("a@{}", "1".repeat(65));

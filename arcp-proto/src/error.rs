@@ -403,6 +403,9 @@ mod tests {
             assert_eq!(Details::from_member(name, text), Some(details));
         }
         assert_eq!(Details::None.member(), None);
+        assert_eq!(Details::Type("job.dance".into()).weight(), 9);
+        assert_eq!(Details::Raw(RawJson::empty_object()).weight(), 2);
+        assert_eq!(Details::Limit(Limit::Jobs).weight(), 0);
         assert_eq!(Details::Raw(RawJson::empty_object()).member(), None);
         assert_eq!(Details::from_member("colour", "blue"), None);
     }

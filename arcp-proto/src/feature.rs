@@ -146,6 +146,7 @@ impl fmt::Debug for Features {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
 
     #[test]
     fn every_feature_has_its_own_string_and_bit() {
@@ -157,6 +158,20 @@ mod tests {
         }
         assert_eq!(Features::from_bits(u16::MAX), all);
         assert_eq!(Feature::parse("teleport"), None);
+    }
+
+    #[test]
+    fn a_store_keeps_a_set_as_bits() {
+        let two = Features::NONE.with(Feature::ALL[0]).with(Feature::ALL[2]);
+        assert_eq!(two.bits(), 0b101);
+        assert_eq!(Features::from_bits(0b101), two);
+        assert_eq!(Features::from_bits(0), Features::NONE);
+        let last = Feature::ALL.len() - 1;
+        assert_eq!(Features::from_bits(u16::MAX).iter().last(), Some(Feature::ALL[last]));
+        assert_eq!(
+            format!("{two:?}"),
+            format!("{{{:?}, {:?}}}", Feature::ALL[0].as_str(), Feature::ALL[2].as_str())
+        );
     }
 
     #[test]

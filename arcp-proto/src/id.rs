@@ -67,7 +67,6 @@ pub fn is_valid_id(text: &str) -> bool {
 
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const RANDOM_BITS: u32 = 80;
-const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
 /// Numbers take the low 53 bits of a numbered frame's id.
 const NUMBER_BITS: u32 = 53;
 
@@ -252,26 +251,29 @@ pub(crate) fn push_ulid(text: &mut String, ulid: Ulid) {
     text.push_str(core::str::from_utf8(&ulid.to_text()).unwrap_or_default());
 }
 
+/// No more than 48 bits: [`UnixTime::MAX`] is below 2⁴⁸.
 fn millis(now: UnixTime) -> u128 {
-    u128::try_from(now.as_millis()).unwrap_or(0) & ((1 << 48) - 1)
+    u128::try_from(now.as_millis()).unwrap_or(0)
 }
 
 fn random80(entropy: &mut dyn Entropy) -> u128 {
     let mut bytes = [0_u8; 16];
     entropy.fill_public(&mut bytes[6..]);
-    u128::from_be_bytes(bytes) & RANDOM_MASK
+    u128::from_be_bytes(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::string::ToString;
 
-    struct Zeros;
+    /// Every byte of it is this one.
+    struct Bytes(u8);
 
-    impl Entropy for Zeros {
+    impl Entropy for Bytes {
         fn fill_public(&mut self, bytes: &mut [u8]) {
-            bytes.fill(0);
+            bytes.fill(self.0);
         }
 
         fn fill_secret(&mut self, _: &mut [u8]) {
@@ -298,7 +300,36 @@ mod tests {
         ] {
             assert_eq!(Ulid::parse(text), None, "{text}");
         }
+        assert_eq!(Ulid::parse("7ZZZZZZZZZZZZZZZZZZZZZZZZZ").map(Ulid::bits), Some(u128::MAX));
         assert_eq!(JobKey::parse("sess_01KZZSPQFWRQJ5E577ZYXMHSQ1"), None);
+        assert_eq!(format!("{:?}", Ulid::parse(text).unwrap()), text);
+    }
+
+    #[test]
+    fn an_id_is_its_millisecond_and_eighty_random_bits() {
+        let random = u128::from_be_bytes([0x5a; 16]) >> 48;
+        let mut source = IdSource::default();
+        let at = UnixTime::from_millis(6);
+        let first = source.ulid(at, &mut Bytes(0x5a));
+        assert_eq!(first.bits(), 6 << 80 | random);
+        assert_eq!(source.session(at, &mut Bytes(0x5a)).bits(), 6 << 80 | random);
+        // In the same millisecond the next one is a step of up to 2⁶⁴ further.
+        assert_eq!(
+            source.ulid(at, &mut Bytes(0x5a)).bits(),
+            first.bits() + 1 + (random & u128::from(u64::MAX))
+        );
+        // A later one does not depend on what was before.
+        assert_eq!(source.ulid(UnixTime::from_millis(9), &mut Bytes(1)).millis(), 9);
+        assert_eq!(source.ulid(UnixTime::MAX, &mut Bytes(0xff)).bits() >> 80, 253_402_300_799_999);
+    }
+
+    #[test]
+    fn ids_go_on_behind_what_a_store_holds() {
+        let newest = Ulid::from_bits(9 << 80 | 5);
+        let mut source = IdSource::after(newest, Ulid::from_bits(12 << 80));
+        let now = UnixTime::from_millis(3);
+        assert!(source.ulid(now, &mut Bytes(0)) > newest);
+        assert_eq!(source.session(now, &mut Bytes(0)).millis(), 13);
     }
 
     #[test]
@@ -306,7 +337,7 @@ mod tests {
         let mut source = IdSource::default();
         let mut last = Ulid::default();
         for millis in [5, 5, 5, 4, 6, 6] {
-            let next = source.ulid(UnixTime::from_millis(millis), &mut Zeros);
+            let next = source.ulid(UnixTime::from_millis(millis), &mut Bytes(0));
             assert!(next > last);
             last = next;
         }
@@ -316,8 +347,8 @@ mod tests {
     fn sessions_never_share_a_millisecond() {
         let mut source = IdSource::default();
         let now = UnixTime::from_millis(7);
-        let first = source.session(now, &mut Zeros);
-        let second = source.session(now, &mut Zeros);
+        let first = source.session(now, &mut Bytes(0));
+        let second = source.session(now, &mut Bytes(0));
         assert!(second.millis() > first.millis());
         assert_ne!(first.numbered(1), second.numbered(1));
     }
@@ -328,6 +359,9 @@ mod tests {
         assert!(JobId::new(&"x".repeat(129)).is_none());
         assert!(JobId::new("").is_none());
         assert!(JobId::new("a\u{7f}").is_none());
+        assert!(JobId::new("a\u{1f}").is_none());
+        assert!(JobId::new("a\n").is_none());
+        assert!(JobId::new("a b").is_some());
         assert!(JobId::new("Grüße-☃").is_some());
     }
 }

@@ -133,3 +133,26 @@ impl fmt::Debug for Visibility {
         f.write_str("Visibility")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Ulid;
+
+    struct Undecided;
+
+    impl ObservePolicy for Undecided {}
+
+    #[test]
+    fn a_policy_that_decides_nothing_shows_nothing_and_lets_all_agents_be_used() {
+        let agent = AgentRef::parse("mailer").unwrap();
+        let job = JobKey::from_ulid(Ulid::default());
+        let job = ObservedJob { job, submitter: "bob", agent: &agent, accepted_at: UnixTime::from_millis(0) };
+        assert_eq!(Undecided.job("alice", &job), Sight::Nothing);
+        assert!(Undecided.sees_others("alice"));
+        assert!(Undecided.agent("alice", "mailer"));
+        let own = Visibility::default();
+        assert!(!own.sees_others("alice"));
+        assert_eq!(own.job("alice", &job), Sight::Nothing);
+    }
+}

@@ -295,6 +295,18 @@ mod tests {
     }
 
     #[test]
+    fn as_many_bytes_as_asked_for_are_given_up_and_no_block_more() {
+        let mut range = filled(6, bytes(64 * 1_024));
+        assert!(range.evict_bytes(128 * 1_024, u64::MAX));
+        assert_eq!((range.floor(), range.is_empty()), (2, false));
+        assert!(range.evict_bytes(128 * 1_024 + 1, u64::MAX));
+        assert_eq!(range.floor(), 5);
+        assert!(range.evict_bytes(u64::MAX, u64::MAX));
+        assert_eq!((range.floor(), range.is_empty()), (6, true));
+        assert!(!range.evict_bytes(1, u64::MAX));
+    }
+
+    #[test]
     fn nothing_above_the_bound_is_evicted() {
         let mut range = filled(1_000, bytes(1));
         let limit = RetentionLimit { events: 10, ..UNLIMITED };

@@ -162,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_hash_is_the_hash() {
+        let hash = TokenHash::of("abc");
+        // The digest that FIPS 180-2 publishes for this text.
+        assert_eq!(hash.as_bytes()[..4], [0xba, 0x78, 0x16, 0xbf]);
+        assert_eq!(TokenHash::from_bytes(*hash.as_bytes()), hash);
+        assert_eq!(format!("{hash:?}"), "TokenHash(ba78…)");
+    }
+
+    #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::new("canary")), "Secret(…)");
         assert!(!format!("{:?}", Secret::new("canary").hash()).contains("canary"));

@@ -277,6 +277,7 @@ impl Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::string::ToString;
 
     #[test]
@@ -312,6 +313,29 @@ mod tests {
     }
 
     #[test]
+    fn the_short_way_reads_what_the_long_way_does() {
+        let is_in_range = |range: core::ops::RangeInclusive<u8>, part| range.contains(&part);
+        for (year, month, day) in
+            (0..=14).flat_map(|month| (0..=32).map(move |day| (2_024 + u16::from(month % 2), month, day)))
+        {
+            for (hour, minute, second) in
+                [(0, 0, 0), (23, 59, 59), (24, 0, 0), (0, 60, 0), (0, 0, 60), (7, 8, 9)]
+            {
+                let stem = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.345");
+                let long = UnixTime::parse_rfc3339(&format!("{stem}+00:00"));
+                assert_eq!(UnixTime::parse_rfc3339(&format!("{stem}Z")), long, "{stem}");
+                let text: [u8; 24] = format!("{stem}Z").into_bytes().try_into().unwrap();
+                let is_common = is_in_range(1..=12, month)
+                    && is_in_range(1..=28, day)
+                    && is_in_range(0..=23, hour)
+                    && is_in_range(0..=59, minute)
+                    && is_in_range(0..=59, second);
+                assert_eq!(UnixTime::parse_own_form(&text), long.filter(|_| is_common), "{stem}");
+            }
+        }
+    }
+
+    #[test]
     fn reads_what_others_send() {
         let half_past_nine = UnixTime::parse_rfc3339("2026-08-14T09:30:00Z").unwrap();
         for text in [
@@ -333,6 +357,8 @@ mod tests {
             "2026-08-14T09:30:00.Z",
             "2026-08-14T09:30:00.0123456789Z",
             "2026-08-14T09:30:00,5Z",
+            "2026-08-14T09:30:00+24:00",
+            "2026-08-14T09:30:00+01:60",
             "2026-08-14T09:30:00Z ",
             "10000-01-01T00:00:00Z",
             "0000-01-01T00:00:00+00:01",

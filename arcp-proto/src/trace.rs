@@ -109,6 +109,7 @@ impl fmt::Debug for TraceId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::string::ToString;
 
     const ID: &str = "7c9f1e2a5b3d4806a1f2c3d4e5f60718";
@@ -132,6 +133,18 @@ mod tests {
         assert_eq!(parse("00-7c9f1e2a5b3d4806a1f2c3d4e5f60718-a1b2c3d4e5f60718-01-x"), None);
         assert_eq!(parse("00-7c9f1e2a5b3d4806a1f2c3d4e5f60718-a1b2c3d4e5f60718"), None);
         assert_eq!(parse("00-7c9f1e2a5b3d4806a1f2c3d4e5f60718-a1b2c3d4e5f6071-01"), None);
+    }
+
+    #[test]
+    fn a_trace_is_given_to_others_with_a_parent() {
+        let bytes =
+            [0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c];
+        let trace = TraceId::from_bytes(bytes).unwrap();
+        assert_eq!(trace.as_bytes(), &bytes);
+        assert_eq!(trace.traceparent(0xb7ad), "00-0af7651916cd43dd8448eb211c80319c-000000000000b7ad-01");
+        assert_eq!(trace.traceparent(0), "00-0af7651916cd43dd8448eb211c80319c-0000000000000001-01");
+        assert_eq!(TraceId::parse(&trace.traceparent(7)), Some(trace));
+        assert_eq!(format!("{trace:?}"), "0af7651916cd43dd8448eb211c80319c");
     }
 
     #[test]

@@ -57,7 +57,10 @@ fn bytes_travel_as_base64() {
 #[test]
 fn a_writer_keeps_one_encoding_and_one_end() {
     let mut writer = writer();
+    assert!(!writer.has_begun());
     writer.push(ChunkEmission::utf8("a", true).expect("small")).expect("the first");
+    assert!(writer.has_begun());
+    assert!(!writer.is_finished());
     let other = writer.push(ChunkEmission::base64(b"b", true).expect("small"));
     assert!(matches!(other, Err(ChunkRefused::Misuse(_))), "{other:?}");
     writer.push(ChunkEmission::utf8("c", false).expect("small")).expect("the last");
@@ -84,6 +87,18 @@ fn a_result_has_a_cap() {
         Some(crate::error::Details::Limit(Limit::ResultBytes))
     );
     assert!(writer.finish().is_some());
+}
+
+#[test]
+fn a_received_result_has_the_same_cap() {
+    let piece = "x".repeat(MAX_CHUNK_BYTES);
+    let mut assembler = Assembler::new();
+    for chunk_seq in 0..512 {
+        assembler.push(&chunk(chunk_seq, ChunkEncoding::Utf8, &piece, true));
+    }
+    assert_eq!((assembler.bytes(), assembler.fault()), (MAX_RESULT_BYTES, None));
+    assembler.push(&chunk(512, ChunkEncoding::Utf8, "x", true));
+    assert_eq!(assembler.fault(), Some(ResultFault::TooLarge));
 }
 
 #[test]
