@@ -322,6 +322,7 @@ mod tests {
             assert_eq!(Amount::charge(text), Ok(Amount::ZERO), "{text}");
         }
         assert_eq!(Amount::charge("1e-99999999999999999999999"), Ok(Amount::from_units(1)));
+        assert_eq!(Amount::charge("1e+2"), Ok(Amount::from_units(100_000_000_000)));
     }
 
     /// The same by moving the point in the text, digit by digit.

@@ -183,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn names_and_their_labels_have_a_longest() {
+        let label = |bytes: usize| "a".repeat(bytes);
+        assert!(host(&label(63)).is_ok());
+        assert!(host(&label(64)).unwrap_err().as_str().contains("at most 63 bytes"));
+        let name = |last: usize| [label(63), label(63), label(63), label(last)].join(".");
+        assert_eq!(name(61).len(), 253);
+        assert!(host(&name(61)).is_ok());
+        assert!(host(&name(62)).unwrap_err().as_str().contains("at most 253 bytes"));
+    }
+
+    #[test]
     fn addresses_have_one_spelling() {
         for text in
             ["127.0.0.1", "[::1]", "[::]", "[2001:db8::1]", "[::ffff:127.0.0.1]", "[2001:db8:0:1:1:1:1:1]"]

@@ -4,8 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::parse::TOO_LONG;
-use super::{COST_BUDGET, Capability, EXPIRES_AT, Lease, MAX_LEASE_BYTES};
+use super::{COST_BUDGET, Capability, EXPIRES_AT, Lease};
 use crate::error::WireError;
 use crate::feature::{Feature, Features};
 use crate::time::UnixTime;
@@ -98,9 +97,6 @@ impl LeaseRequest {
                 object.strings(name, patterns.iter().map(String::as_str));
             }
         });
-        if request.len() > MAX_LEASE_BYTES {
-            return Err(TOO_LONG.into());
-        }
         let request = (!self.namespaces.is_empty()).then(|| parsed(request)).transpose()?;
         let end = self.end.map(|end| match end {
             End::At(time) => time,

@@ -119,6 +119,18 @@ fn limits() {
     let padded = |bytes: usize| alloc::format!("{{{}}}", " ".repeat(bytes - 2));
     assert!(parse(&padded(32 * 1_024), "null").is_ok() && parse(&padded(32 * 1_024 + 1), "null").is_err());
 
+    // With what it inherits, a lease is no longer than on its own.
+    let parent = lease(r#"{"tool.call":["*"],"model.use":["m"]}"#);
+    let inherited = |bytes: usize| {
+        let mut all: Vec<_> =
+            (10..73).map(|index| alloc::format!("\"{index}{}\"", "a".repeat(507))).collect();
+        all.push(alloc::format!("\"{}\"", "b".repeat(bytes)));
+        let child = parse(&alloc::format!("{{\"tool.call\":[{}]}}", all.join(",")), "null").ok()?;
+        child.inherit(&parent, |_| None, Policy::default()).ok()
+    };
+    let most = (1..=512).rev().find_map(inherited).expect("the shortest is well below");
+    assert_eq!(most.to_json().len(), 32 * 1_024);
+
     let pattern = |bytes: usize| alloc::format!("{{\"tool.call\":[\"{}\"]}}", "a".repeat(bytes));
     assert!(parse(&pattern(512), "null").is_ok() && parse(&pattern(513), "null").is_err());
 }

@@ -23,6 +23,24 @@ fn the_repairs_are_these() {
 }
 
 #[test]
+fn nothing_but_visible_ascii_is_in_a_url() {
+    for character in [' ', '\t', '\n', '\\', '\u{7f}', '\0', 'é', '\u{200b}'] {
+        for (before, behind) in [
+            ("https://", "a/x"),
+            ("https://a", ":8/x"),
+            ("https://a/x", "y"),
+            ("https://a/x?q=", "r"),
+            ("https://a/x#f", "g"),
+            ("https://a/x#", ""),
+            ("", "https://a/"),
+        ] {
+            let text = alloc::format!("{before}{character}{behind}");
+            assert!(canonical_url(&text).is_err(), "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn other_spellings_are_refused() {
     for text in [
         "https:a/x",
