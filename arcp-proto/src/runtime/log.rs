@@ -309,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_or_under_way_is_not_committed() {
+        let mut log: Log<u32> = Log::new();
+        assert!(log.is_committed(log.position()), "nothing to wait for");
+        let first = log.append(record(), 1);
+        assert!(!log.is_committed(first), "open");
+        let (id, _) = log.poll_command().unwrap();
+        assert!(!log.is_committed(first), "under way");
+        assert!(!log.is_committed(log.position()), "behind what is under way");
+        let second = log.append(record(), 1);
+        log.handle(id, StoreDone::Appended);
+        assert!(log.is_committed(first));
+        assert!(!log.is_committed(second), "open again");
+    }
+
+    #[test]
     fn what_waits_where_nothing_is_appended_waits_for_what_was_before() {
         let mut log = Log::new();
         assert_eq!(log.after(log.position(), 1), Some(1));

@@ -17,7 +17,7 @@ impl RuntimeEndpoint {
         let Some(session) = self.sessions.get_mut(handle) else { return };
         let (enters, stays) = (session.pressure_at(limits, 8), session.pressure_at(limits, 4));
         let before = session.pressure;
-        let after = if enters > before { enters } else { before.min(stays).max(enters) };
+        let after = before.min(stays).max(enters);
         session.pressure = after;
         if before == after {
             return;

@@ -33,15 +33,18 @@ fn unconfirmed_acceptances_are_sent_again_before_the_replay_and_only_to_our_own(
 }
 
 #[test]
-fn an_acknowledgement_confirms_an_acceptance() {
+fn an_acknowledgement_confirms_the_acceptances_up_to_it() {
     let mut world = World::new();
     let (a, welcome) = world.session(ALL);
-    let (job, _) = world.submit(a, "m1");
-    world.logs(job, 1);
-    world.send(a, "m2", "session.ack", json!({"last_processed_seq": 1}));
+    for id in ["m1", "m2"] {
+        let (job, _) = world.submit_after(a, id);
+        world.logs(job, 1);
+    }
+    world.send(a, "m3", "session.ack", json!({"last_processed_seq": 1}));
     world.cut(a);
     let (_, frames) = world.resume(&welcome, 1, ALL);
-    assert_eq!(types(&frames), ["session.welcome"]);
+    assert_eq!(types(&frames), ["session.welcome", "job.accepted", "job.event"]);
+    assert_eq!(frames[1]["payload"]["request_id"], "m2");
 }
 
 /// A client can know the id from a list or from another session, and still lack the answer to its own submit.

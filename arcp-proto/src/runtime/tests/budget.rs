@@ -10,6 +10,7 @@ use crate::feature::Feature;
 use crate::id::JobKey;
 use crate::runtime::store::{Command, Record};
 use crate::runtime::{AgentInput, ConnectionId, JobHandle, JobState};
+use crate::wire::RawJson;
 use crate::wire::event::Emission;
 use crate::wire::number::NumberText;
 
@@ -70,6 +71,10 @@ fn only_costs_in_a_budgeted_currency_charge() {
     }
     let no_unit = Emission::metric("cost.x", &NumberText::parse("5").unwrap(), None, &[]).unwrap();
     world.runtime.handle_agent(world.now, job, AgentInput::Emit(no_unit)).unwrap();
+    world.settle();
+    let no_metric = RawJson::parse(json!({"name": "cost.x", "value": 5, "unit": "USD"}).to_string()).unwrap();
+    let no_metric = Emission::vendor("x-vendor.acme.bill", &no_metric).unwrap();
+    world.runtime.handle_agent(world.now, job, AgentInput::Emit(no_metric)).unwrap();
     world.settle();
     assert_eq!(metrics(&world.take(a)).len(), 6, "BUD-7: emitted, nothing charged, nothing to tell");
     assert!(world.may(job, "tool.call", "x").is_ok());

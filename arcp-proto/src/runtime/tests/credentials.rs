@@ -183,6 +183,7 @@ fn a_job_is_accepted_with_its_credential() {
     let started = &world.started[0];
     assert!(started.credentials[0].value.matches("s3cr3t-one"), "the agent has it at its start");
     assert!(!world.leaks("s3cr3t-one"), "SES-5");
+    assert!(!world.events.iter().any(|event| matches!(event, RuntimeEvent::CredentialFailed { .. })));
 }
 
 #[test]
@@ -268,12 +269,12 @@ fn a_later_end_than_the_lease_has_is_wider() {
 #[test]
 fn an_endpoint_of_this_machine_needs_no_encryption() {
     let (mut world, a, _) = world();
-    for (n, endpoint) in ["http://127.0.0.1:9000/", "http://localhost/", "http://[::1]:1/x", "https://a.b/"]
-        .into_iter()
-        .enumerate()
+    let longest = format!("https://a.b/{}", "x".repeat(2_048 - 12));
+    for (n, endpoint) in
+        ["http://127.0.0.1:9000/", "http://localhost/", "http://[::1]:1/x", &longest].into_iter().enumerate()
     {
         let mut submit = lease();
-        submit["idempotency_key"] = json!(endpoint);
+        submit["idempotency_key"] = json!(format!("k{n}"));
         world.send(a, &format!("m{n}"), "job.submit", submit);
         let (id, _) = world.only_issue();
         let issued = IssuedCredential { endpoint: endpoint.into(), ..credential(&format!("v{n}")) };

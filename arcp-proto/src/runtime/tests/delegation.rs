@@ -334,7 +334,22 @@ fn misuse_emits_nothing() {
     };
     let huge = std::format!("\"{}\"", "x".repeat(1 << 20));
     let refused = world.runtime.handle_agent(world.now, job, delegation(huge, None));
-    assert!(matches!(refused, Err(ApiMisuse::TooLarge { .. })));
+    let Err(ApiMisuse::TooLarge { bytes, limit }) = refused else { panic!("{refused:?}") };
+    let longest = (1 << 20) - (bytes - limit);
+    let refused = world.runtime.handle_agent(
+        world.now,
+        job,
+        delegation(std::format!("\"{}\"", "x".repeat(longest + 1)), None),
+    );
+    assert_eq!(refused, Err(ApiMisuse::TooLarge { bytes: limit + 1, limit }));
+    let taken = world.runtime.handle_agent(
+        world.now,
+        job,
+        delegation(std::format!("\"{}\"", "x".repeat(longest)), None),
+    );
+    assert_eq!(taken, Ok(()), "exactly the limit");
+    world.settle();
+    world.take(a);
     let refused = world.runtime.handle_agent(world.now, job, delegation("1".to_string(), Some(0)));
     assert!(matches!(refused, Err(ApiMisuse::OutOfRange(_))));
     world.finish(job, "1");

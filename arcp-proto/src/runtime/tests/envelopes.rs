@@ -58,6 +58,7 @@ fn busy() -> (World, ConnectionId, ConnectionId) {
     }
     world.send(b, "m5", "session.close", json!({}));
     world.runtime.shut_down(world.now);
+    world.runtime.shut_down(world.now);
     world.settle();
     (world, a, b)
 }

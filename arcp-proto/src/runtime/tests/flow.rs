@@ -183,7 +183,10 @@ fn a_lagging_session_is_told_once_and_again_after_it_caught_up() {
     assert!(notices(&world.take(a)).is_empty());
     world.send(a, "m4", "session.ack", json!({"last_processed_seq": 33}));
     world.logs(job, 7);
-    assert_eq!(notices(&world.take(a)).len(), 1);
+    let frames = world.take(a);
+    let told = notices(&frames);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0]["payload"]["body"]["details"], json!({"lag": 11, "threshold": 10}));
 }
 
 #[test]

@@ -69,6 +69,18 @@ fn a_welcome_shows_what_was_negotiated_and_nothing_else() {
 }
 
 #[test]
+fn a_second_hello_disturbs_nothing() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    for kind in ["session.hello", "session.resume"] {
+        let refused = world.ask(a, "m2", kind, hello("good", ALL));
+        assert_eq!(code(&refused), "INVALID_REQUEST");
+        assert_eq!(refused["payload"]["message"], "this connection has a session already");
+    }
+    world.submit(a, "m3");
+}
+
+#[test]
 fn a_hello_that_is_refused_leaves_nothing_behind() {
     let mut world = World::new();
     for (members, expected) in [
@@ -164,6 +176,7 @@ fn a_transport_proof_is_no_sign_of_life() {
     world.wait(Duration::from_secs(5));
     let frames = world.take(a);
     assert_eq!(code(frames.last().unwrap()), "HEARTBEAT_LOST");
+    assert_eq!(frames.last().unwrap()["payload"]["message"], "nothing received for 60 s");
 }
 
 #[test]
