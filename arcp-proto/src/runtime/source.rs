@@ -143,4 +143,25 @@ mod tests {
             assert!(!sources.is_doubted(number(7), &limits, at(60)));
         }
     }
+
+    #[test]
+    fn forgetting_costs_little() {
+        let limits = Limits { address_hellos_per_second: 1, address_hello_burst: 2, ..Limits::default() };
+        let number = |number: u32| Source::of(IpAddr::V4(Ipv4Addr::from_bits(number)));
+        let mut sources = Sources::default();
+        for n in 0..1_023 {
+            sources.admit_hello(number(n), &limits, at(0));
+        }
+        // Few enough that nobody looks, though nearly all could be forgotten by now.
+        sources.admit_hello(number(1_023), &limits, at(10));
+        assert_eq!(sources.known.len(), 1_024);
+        for n in 0..1_024 {
+            sources.admit_hello(number(n), &limits, at(20));
+        }
+        // Now somebody looks, in vain, and not again before there are twice as many.
+        for (n, remembered) in [(1_024, 1_025), (1_025, 1_026), (1_026, 1_027)] {
+            sources.admit_hello(number(n), &limits, at(20 + u64::from(n - 1_024) * 10));
+            assert_eq!(sources.known.len(), remembered);
+        }
+    }
 }

@@ -142,8 +142,15 @@ mod tests {
             // `Zm9` and `Zh==` end in bits that stand for nothing.
             assert_eq!(decode(text), None, "{text:?}");
         }
+        // One that does not belong is found wherever it is in its group, and so are several.
+        for wrong in 1..16_u8 {
+            let group: String = (0..4).map(|at| if wrong >> at & 1 == 1 { '@' } else { 'A' }).collect();
+            assert_eq!(decode(&group), None, "{group}");
+            assert_eq!(decode(&std::format!("AAAA{group}AA==")), None, "{group}");
+        }
         let mut kept = std::vec![7];
         assert_eq!(decode_into(&mut kept, "Zm9v@@@@"), None);
         assert_eq!(kept, [7]);
+        assert_eq!(decode_into(&mut kept, "Zm9v"), Some(3), "how many are new");
     }
 }

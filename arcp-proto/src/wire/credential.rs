@@ -204,6 +204,35 @@ mod tests {
     }
 
     #[test]
+    fn two_are_the_same_if_all_of_them_is() {
+        let text = r#"{"credentials":[{"id":"c","scheme":"bearer","value":"v","endpoint":"https://e/"}]}"#;
+        let one = read(text).remove(0);
+        assert_eq!(one, read(text)[0]);
+        let no_constraints = CredentialConstraints::default();
+        for other in [
+            Credential { id: "d".into(), ..one.clone() },
+            Credential { value: "w".into(), ..one.clone() },
+            Credential { endpoint: "https://f/".into(), ..one.clone() },
+            Credential { profile: Some("p".into()), ..one.clone() },
+            Credential {
+                constraints: CredentialConstraints { model_use: Some(Vec::new()), ..no_constraints.clone() },
+                ..one.clone()
+            },
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_eq!(format!("{}", one.scheme), "bearer");
+        assert!(no_constraints.is_empty());
+        for constraints in [
+            CredentialConstraints { cost_budget: std::vec!["USD:1".into()], ..no_constraints.clone() },
+            CredentialConstraints { model_use: Some(Vec::new()), ..no_constraints.clone() },
+            CredentialConstraints { expires_at: Some(UnixTime::MAX), ..no_constraints.clone() },
+        ] {
+            assert!(!constraints.is_empty());
+        }
+    }
+
+    #[test]
     fn values_are_not_shown() {
         let found = read(
             r#"{"credentials":[{"id":"c","scheme":"bearer","value":"canary","endpoint":"https://e/"}]}"#,

@@ -1,7 +1,7 @@
 //! Tries the changes that `cargo mutants` would make to the core, all from one build, and says which nothing notices.
 //!
-//! First the core's own tests that come by a change are run with it; then, for those that noticed nothing, the fuzz bodies over
-//! the corpus, and simulated sessions.
+//! First the core's own tests that come by a change are run with it; then, for those that noticed nothing, simulated sessions,
+//! and the fuzz bodies over the corpus. `tests/mutants.txt` says of some why nothing can notice them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arcp_tests::fuzz::TARGETS;
-use arcp_tests::mutants::{Mutant, Outcome, Trial, list};
+use arcp_tests::mutants::{Explained, Mutant, Outcome, Trial, list};
 use arcp_tests::planted::{Catcher, Error};
 
 const USAGE: &str = "mutants [--only TEXT]... [--sessions N] [--jobs J]
@@ -70,6 +70,10 @@ fn run(arguments: &Arguments) -> Result<usize, Error> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let began = Instant::now();
     let mutants = list(&root)?;
+    let explained = Explained::read(&root.join("tests/mutants.txt"))?;
+    for change in explained.without(&mutants) {
+        println!("tests/mutants.txt explains what is no mutant any more: {change}");
+    }
     let mut trial = Trial::open(&root, &target.join("mutants"), &mutants)?;
     eprintln!("{} mutants, built after {} s", mutants.len(), began.elapsed().as_secs());
     trial.look(|done, all| {
@@ -90,9 +94,12 @@ fn run(arguments: &Arguments) -> Result<usize, Error> {
     let chosen: Vec<usize> = (1..=mutants.len()).filter(|number| is_chosen(&mutants[*number - 1])).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let outcomes = side_by_side(&chosen, arguments.jobs, |number| {
-        let outcome = judge(&trial, number)?;
-        println!("{}: {}", mutants[number - 1].name, words(&outcome));
-        Ok(kind(&outcome))
+        let (outcome, mutant) = (judge(&trial, number)?, &mutants[number - 1]);
+        let reason = explained.reason(mutant).filter(|_| kind(&outcome) == UNNOTICED);
+        let words =
+            reason.map_or_else(|| words(&outcome), |reason| format!("nothing can notice it: {reason}"));
+        println!("{}: {words}", mutant.name);
+        Ok(if reason.is_some() { "explained" } else { kind(&outcome) })
     })?;
     for kind in outcomes {
         *counts.entry(kind).or_default() += 1;

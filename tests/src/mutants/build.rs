@@ -75,9 +75,14 @@ pub(super) fn put_in(
     let mut files = read(root, mutants)?;
     let mut out = BTreeMap::new();
     for file in files.values() {
-        let there = |mutant: &Mutant| file.places.at(mutant.genre, mutant.span.start.offset(&file.source));
-        let nowhere = file.mutants.iter().filter(|(_, mutant)| there(mutant).is_none());
-        out.extend(nowhere.map(|(number, _)| (*number, Outcome::Unswitchable)));
+        for (number, mutant) in &file.mutants {
+            let at = mutant.span.start.offset(&file.source);
+            if file.places.is_chain(at) {
+                out.insert(*number, Outcome::Unbuildable("`||` in a chain with `let`".to_owned()));
+            } else if file.places.at(mutant.genre, at).is_none() {
+                out.insert(*number, Outcome::Unswitchable);
+            }
+        }
     }
     let mut constant = BTreeSet::new();
     for _ in 0..MOST_ROUNDS {

@@ -20,6 +20,15 @@ pub struct Mutant {
     pub(super) span: Span,
 }
 
+impl Mutant {
+    /// File and change without the place, which moves with everything above it.
+    #[must_use]
+    pub fn change(&self) -> String {
+        let what = self.name.splitn(4, ':').nth(3).unwrap_or_default();
+        format!("{}:{what}", self.file)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) enum Genre {
     FnValue,
@@ -73,6 +82,16 @@ pub fn list(root: &Path) -> Result<Vec<Mutant>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_has_no_place() {
+        let mutant = serde_json::json!({
+            "file": "a/b.rs", "genre": "FnValue", "name": "a/b.rs:12:3: replace A::b with ()", "replacement": "()",
+            "span": { "start": { "line": 12, "column": 3 } },
+        });
+        let mutant: Mutant = serde_json::from_value(mutant).unwrap();
+        assert_eq!(mutant.change(), "a/b.rs: replace A::b with ()");
+    }
 
     #[test]
     fn a_place_counts_characters_and_lines_from_one() {

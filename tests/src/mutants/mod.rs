@@ -5,11 +5,13 @@
 //! are `cargo mutants`' own.
 
 mod build;
+mod explained;
 mod list;
 mod places;
 mod switches;
 mod tests;
 mod trial;
 
+pub use explained::Explained;
 pub use list::{Mutant, list};
 pub use trial::{Outcome, Trial};

@@ -51,6 +51,8 @@ pub(super) struct Places {
     /// The bodies of functions, with their braces.
     functions: Vec<Range<usize>>,
     matches: Vec<Range<usize>>,
+    /// Where the operators of chains with `let` are.
+    chains: Vec<usize>,
     /// The functions that are `const`, by name.
     constants: Vec<(String, Range<usize>)>,
 }
@@ -72,6 +74,11 @@ impl Places {
             .iter()
             .find(|(kind, at, _)| *kind == genre && *at == offset)
             .map(|(.., place)| place.clone())
+    }
+
+    /// Whether an operator of a chain with `let` is there, which can only be `&&`.
+    pub(super) fn is_chain(&self, offset: usize) -> bool {
+        self.chains.contains(&offset)
     }
 
     /// The `match` an arm is in, by what is changed for that arm.
@@ -113,8 +120,10 @@ impl<'ast> Visit<'ast> for Places {
     }
 
     fn visit_expr_binary(&mut self, expr: &'ast syn::ExprBinary) {
-        // The operands of a chain with `let` cannot be put in parentheses.
-        if !is_let(&expr.left) && !is_let(&expr.right) {
+        // The operands of a chain with `let` cannot be put in parentheses, and it knows no other operator.
+        if is_let(&expr.left) || is_let(&expr.right) {
+            self.chains.push(bytes(expr.op.span()).start);
+        } else {
             let (left, right) = (bytes(expr.left.span()), bytes(expr.right.span()));
             let operator = bytes(expr.op.span());
             let place =

@@ -14,7 +14,7 @@ use crate::planted::{Catcher, Error, Workshop};
 pub enum Outcome {
     /// It does not compile; the compiler's words.
     Unbuildable(String),
-    /// It is where nothing can be switched: in a constant, in a macro, in a chain with `let`.
+    /// It is where nothing can be switched: in a constant, or in what a constant calls.
     Unswitchable,
     /// A test failed; one of those that did.
     Caught(String),

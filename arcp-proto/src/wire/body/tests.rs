@@ -101,3 +101,17 @@ fn rotated_secrets_are_never_printed() {
     let harmless = EventPayload { body: json(r#"{"phase":"x"}"#), ..event };
     assert!(format!("{harmless:?}").contains("phase"));
 }
+
+#[test]
+fn only_a_status_of_that_phase_is_a_rotation() {
+    let payload = |kind: &str, body: &str| {
+        let text = format!("{{\"kind\":\"{kind}\",\"body\":{body}}}");
+        EventPayload::read(&Fields::of(&text)).unwrap()
+    };
+    let rotation = r#"{"phase":"credential_rotated","value":"canary"}"#;
+    assert!(payload("status", rotation).is_rotation());
+    assert!(!format!("{:?}", payload("status", rotation)).contains("canary"));
+    assert!(!payload("metric", rotation).is_rotation());
+    assert!(!payload("status", r#"{"phase":"thinking"}"#).is_rotation());
+    assert!(!payload("status", r#""credential_rotated""#).is_rotation());
+}

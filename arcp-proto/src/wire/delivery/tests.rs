@@ -166,3 +166,11 @@ fn complete_frames_pass_through() {
     frame.encode_into(&mut out);
     assert_eq!((out.as_str(), frame.encode().as_str()), ("x{}", "{}"));
 }
+
+#[test]
+fn debug_of_a_frame_shows_no_text() {
+    assert_eq!(format!("{:?}", Frame::Text("canary".to_string())), "Text(6 bytes)");
+    let line = line(BOTH, 65_536).into();
+    let numbered = Frame::Numbered { line, seq: 7, event: status(r#"{"phase":"x"}"#).into() };
+    assert!(format!("{numbered:?}").contains("seq: 7"));
+}
