@@ -96,3 +96,36 @@ impl FinalStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(message_type: &str, text: &str) -> Ended {
+        Ended::read(&Fields::of(text), message_type).unwrap()
+    }
+
+    #[test]
+    fn an_error_is_never_a_success() {
+        for (text, status) in [
+            (r#"{"final_status":"success","code":"TIMEOUT"}"#, FinalStatus::TimedOut),
+            (r#"{"final_status":"success","code":"INTERNAL_ERROR","result":1}"#, FinalStatus::Error),
+            (r#"{"final_status":"cancelled","code":"TIMEOUT"}"#, FinalStatus::Cancelled),
+        ] {
+            let ended = read("job.error", text);
+            assert_eq!((ended.status, ended.message_type()), (status, "job.error"), "{text}");
+            assert!(ended.result.is_none(), "{text}");
+        }
+        let ended = read("job.result", r#"{"final_status":"success","result":1}"#);
+        assert_eq!((ended.status, ended.message_type()), (FinalStatus::Success, "job.result"));
+    }
+
+    #[test]
+    fn a_code_is_kept_where_one_is_named() {
+        let code = |message_type, text| read(message_type, text).error.map(|error| error.code);
+        let named = r#"{"final_status":"error","code":"BUDGET_EXHAUSTED"}"#;
+        assert_eq!(code("job.result", named).as_deref(), Some("BUDGET_EXHAUSTED"));
+        assert_eq!(code("job.error", named).as_deref(), Some("BUDGET_EXHAUSTED"));
+        assert_eq!(code("job.result", r#"{"final_status":"timed_out"}"#).as_deref(), Some("TIMEOUT"));
+    }
+}

@@ -183,6 +183,7 @@ mod tests {
     #[test]
     fn faults_become_invalid_requests() {
         let fault = WireFault::from(FieldError::missing("nonce", "a string"));
+        assert_eq!(fault.message(), "`nonce` is required and must be a string");
         let error = WireError::from(fault);
         assert_eq!(error.code, ErrorCode::InvalidRequest);
         assert_eq!(error.message, "`nonce` is required and must be a string");

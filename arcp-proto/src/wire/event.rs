@@ -290,3 +290,17 @@ pub struct Delegation {
     /// Its run-time limit in seconds, 1 to 31 536 000.
     pub max_runtime_sec: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn a_kind_shows_as_its_text() {
+        for text in ["log", "result_chunk", "x-vendor.acme.beat"] {
+            let kind = EventKind::parse(text);
+            assert_eq!((format!("{kind}"), format!("{kind:?}")), (text.into(), text.into()));
+        }
+    }
+}

@@ -121,7 +121,11 @@ fn what_peers_would_not_read_is_refused() {
         ("progress", Emission::progress(1.0, Some(f64::INFINITY), None, None)),
         ("progress", Emission::progress_count(2, Some(1), None, None)),
         ("progress", Emission::progress_count(1 << 53, None, None, None)),
+        ("progress", Emission::progress_count(1, Some(1 << 53), None, None)),
         ("`kind`", Emission::vendor("x-vendor.acme", &object)),
+        ("`kind`", Emission::vendor("x-vendor.acme.X", &object)),
+        ("`kind`", Emission::vendor("x-vendor.acme..x", &object)),
+        ("`kind`", Emission::vendor(&format!("x-vendor.acme.{}", "x".repeat(115)), &object)),
         ("`body`", Emission::vendor("x-vendor.acme.x", &list)),
         (
             "nested deeper",
@@ -137,6 +141,11 @@ fn what_peers_would_not_read_is_refused() {
     }
     assert!(Emission::status("x", None, Some(&deep)).is_ok());
     assert!(Emission::metric("delta", &number("-0.1"), None, &[]).is_ok());
+    assert!(Emission::vendor(&format!("x-vendor.acme.{}", "x".repeat(114)), &object).is_ok());
+    let most = (1 << 53) - 1;
+    assert!(Emission::artifact_ref("u", "c", Some(most), None).is_ok());
+    assert!(Emission::progress_count(most, Some(most), None, None).is_ok());
+    assert!(Emission::progress_count(most, None, None, None).is_ok());
 }
 
 /// The frame of `content` with all its numbers as long as they can be.

@@ -154,10 +154,37 @@ fn limits_count_the_head_on_both_ways() {
 }
 
 #[test]
+fn the_short_way_is_for_limits_that_hold_any_head() {
+    let frame = encode(&HEAD, "{}");
+    let limits = ScanLimits { depth: 1, members: 8, name_bytes: 10, number_bytes: 16, ..ScanLimits::RUNTIME };
+    let short = |limits: &ScanLimits| Envelope::decode_own_order(&frame, limits).is_some();
+    assert!(short(&ScanLimits { depth: 2, ..limits }));
+    for narrow in [
+        ScanLimits { depth: 0, ..limits },
+        ScanLimits { members: 7, ..limits },
+        ScanLimits { name_bytes: 9, ..limits },
+        ScanLimits { number_bytes: 15, ..limits },
+    ] {
+        assert!(!short(&narrow), "{narrow:?}");
+    }
+}
+
+#[test]
+fn debug_shows_what_an_envelope_is_about() {
+    let frame = encode(&HEAD, "{}");
+    let shown = format!("{:?}", decode(&frame).expect("our own frame"));
+    assert!(shown.contains("job.event") && shown.contains("42"), "{shown}");
+}
+
+#[test]
 fn refusals_carry_the_id_that_could_be_read() {
     let error = refusal(r#"{"arcp":"2","id":"a","type":"session.ping","session_id":"s"}"#);
     assert_eq!((error.id.as_deref(), error.session_id.as_deref()), (Some("a"), Some("s")));
     assert_eq!(error.to_string(), "`arcp` must be \"1\", \"1.0\" or \"1.1\"");
+    let error = refusal(r#"{"arcp":1,"id":"a","type":"session.ping"}"#);
+    assert_eq!(error.to_string(), "`arcp` must be \"1\", \"1.0\" or \"1.1\"");
+    let error = refusal(r#"{"arcp":null,"id":"a","type":"session.ping"}"#);
+    assert_eq!(error.to_string(), "`arcp` is required and must be \"1\", \"1.0\" or \"1.1\"");
     let error = refusal(r#"{"id":"a","type":"x","payload":{"n":01}}"#);
     assert_eq!(error.id.as_deref(), Some("a"));
     assert_eq!(error.to_string(), "the frame is malformed: not JSON at byte 37: expected `,` or `}`");
