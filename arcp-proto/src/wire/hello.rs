@@ -217,3 +217,36 @@ impl<T: PartialEq> Agreed<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::object_text;
+
+    fn hello(text: &str) -> Hello {
+        Hello::read(&Fields::of(text), "session.hello").unwrap()
+    }
+
+    #[test]
+    fn either_name_of_a_client_is_written() {
+        for client in [r#"{"name":"n"}"#, r#"{"version":"1"}"#, r#"{"name":"n","version":"1"}"#, "{}"] {
+            let text = alloc::format!(r#"{{"client":{client},"capabilities":{{"features":[]}}}}"#);
+            let read = hello(&text);
+            let written = object_text(|out| read.write(out));
+            let shown = Fields::of(&written).present("client").unwrap_or("{}");
+            assert_eq!(shown, client);
+            assert_eq!(hello(&written).client_version, read.client_version);
+        }
+    }
+
+    #[test]
+    fn only_an_object_authenticates() {
+        for auth in [r#""token""#, "[]", "7", "true"] {
+            let text = alloc::format!(r#"{{"auth":{auth},"capabilities":{{}}}}"#);
+            assert!(
+                matches!(hello(&text).auth, Auth::Unusable("`auth` must be an object with a `token`")),
+                "{auth}"
+            );
+        }
+    }
+}

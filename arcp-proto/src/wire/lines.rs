@@ -199,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unfinished_is_counted_and_not_shown() {
+        let mut splitter = LineSplitter::new(4);
+        for (bytes, unfinished) in [("ab", 2), ("cdef", 6), ("\n", 0), ("\nxy", 2), ("z\nca", 2)] {
+            splitter.push(bytes.as_bytes());
+            assert_eq!(splitter.unfinished(), unfinished, "{bytes:?}");
+        }
+        assert_eq!(
+            std::format!("{splitter:?}"),
+            "LineSplitter { max_line: 4, unfinished: 2, ready: [TooLong, Frame(3 bytes)], .. }"
+        );
+        assert!(splitter.finish());
+        assert_eq!(splitter.unfinished(), 0);
+    }
+
+    #[test]
     fn the_limit_counts_the_line_without_its_end() {
         for chunk in 1..8 {
             assert_eq!(

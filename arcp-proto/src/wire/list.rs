@@ -217,11 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn every_filter_is_written_alone() {
+        for filter in [
+            r#"{"status":["running"]}"#,
+            r#"{"agent":"a"}"#,
+            r#"{"created_after":"2026-08-14T09:30:00.000Z"}"#,
+            r#"{"created_before":"2026-08-14T09:30:00.000Z"}"#,
+        ] {
+            let text = std::format!("{{\"filter\":{filter}}}");
+            assert_eq!(object_text(|out| list(&text).unwrap().write(out)), text);
+        }
+        assert_eq!(object_text(|out| ListJobs::default().write(out)), "{}");
+    }
+
+    #[test]
     fn every_member_has_its_rule() {
         assert_eq!(list("{}"), Ok(ListJobs::default()));
         assert_eq!(list(r#"{"filter":{"status":"running"}}"#).unwrap().status, ["running"]);
         assert!(list(r#"{"filter":{"status":[]}}"#).unwrap().status.is_empty());
         assert_eq!(list(r#"{"limit":9007199254740991}"#).unwrap().limit, Some(500));
+        let states = |count: usize| {
+            let names = std::vec!["\"running\""; count].join(",");
+            list(&std::format!("{{\"filter\":{{\"status\":[{names}]}}}}")).map(|list| list.status.len())
+        };
+        assert_eq!(states(64), Ok(64));
+        assert!(states(65).is_err());
         for payload in [
             r#"{"filter":"running"}"#,
             r#"{"filter":{"status":[1]}}"#,

@@ -99,7 +99,15 @@ mod tests {
     #[test]
     fn only_json_numbers_are_numbers() {
         for text in ["0", "-0", "11.75", "9007199254740993", "1e400", "-1.5E+7", &"9".repeat(64)] {
-            assert_eq!(NumberText::parse(text).expect(text).as_str(), text);
+            let number = NumberText::parse(text).expect(text);
+            assert_eq!(
+                (number.as_str(), std::format!("{number} {number:?}")),
+                (text, std::format!("{text} {text}"))
+            );
+        }
+        for (text, value) in [("0", Some(0)), ("42", Some(42)), ("4.0", None), ("-1", None), ("1e400", None)]
+        {
+            assert_eq!(NumberText::parse(text).expect(text).to_u64(), value, "{text}");
         }
         for text in
             ["", "-", "+1", "01", ".5", "5.", "1e", "NaN", "0x10", " 1", "1 ", "1 2", "1,2", &"9".repeat(65)]

@@ -253,14 +253,6 @@ impl<'a> Fields<'a> {
         self.optional(name, || "true or false".into(), boolean_of)
     }
 
-    /// As [`Fields::boolean`], required.
-    ///
-    /// # Errors
-    /// The member is absent or something else.
-    pub fn required_boolean(&self, name: &'static str) -> Result<bool, FieldError> {
-        required(name, self.boolean(name), || "true or false".into())
-    }
-
     /// An object, as its members.
     ///
     /// # Errors

@@ -356,3 +356,26 @@ impl Goodbye {
         out.str("reason", self.reason.as_deref().unwrap_or(NO_REASON));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::object_text;
+
+    #[test]
+    fn either_name_of_a_runtime_is_written() {
+        for runtime in [r#"{"name":"n"}"#, r#"{"version":"1"}"#, r#"{"name":"n","version":"1"}"#, "{}"] {
+            let text = alloc::format!(r#"{{"runtime":{runtime}}}"#);
+            let read = Welcome::read(&Fields::of(&text)).unwrap();
+            let written = object_text(|out| read.write(out));
+            assert_eq!(Fields::of(&written).present("runtime").unwrap_or("{}"), runtime);
+        }
+    }
+
+    #[test]
+    fn an_error_shows_its_code_and_its_words() {
+        let shown = |text| alloc::format!("{}", ErrorPayload::read(&Fields::of(text)).unwrap());
+        assert_eq!(shown(r#"{"code":"TIMEOUT","message":"too late"}"#), "TIMEOUT: too late");
+        assert_eq!(shown(r#"{"code":"TIMEOUT"}"#), "TIMEOUT");
+    }
+}

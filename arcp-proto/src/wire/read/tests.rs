@@ -21,6 +21,35 @@ fn null_is_absent_except_in_opaque_slots() {
 }
 
 #[test]
+fn objects_are_equal_if_their_members_are() {
+    assert_eq!(fields(r#"{"a":1,"b":2}"#), fields(r#"{ "a" : 1 , "b" : 2 }"#));
+    for other in ["{}", r#"{"a":1}"#, r#"{"a":1,"b":3}"#, r#"{"a":1,"c":2}"#, r#"{"a":1,"b":2,"c":3}"#] {
+        assert_ne!(fields(r#"{"a":1,"b":2}"#), fields(other), "{other}");
+    }
+}
+
+#[test]
+fn debug_shows_names_only() {
+    let text = r#"{"token":"canary","payload":{"secret":"canary"}}"#;
+    assert_eq!(alloc::format!("{:?}", fields(text)), r#"{"token", "payload"}"#);
+    let scanned = crate::wire::scan::scan(text.as_bytes(), &ScanLimits::RUNTIME).expect("a valid object");
+    let shown = alloc::format!("{scanned:?}");
+    assert!(shown.contains("secret") && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn errors_tell_absent_from_wrong() {
+    let fields = fields(r#"{"n":"x"}"#);
+    let wrong = fields.boolean("n").expect_err("a string");
+    assert_eq!((wrong.member(), wrong.is_missing()), ("n", false));
+    let absent = fields.required_id("m").expect_err("nothing");
+    assert_eq!(
+        (absent.within("o").member(), true),
+        ("o.m", fields.required_id("m").unwrap_err().is_missing())
+    );
+}
+
+#[test]
 fn errors_name_the_member_and_what_is_allowed() {
     let fields = fields(r#"{"nonce":"","n":1.0,"o":[],"deep":{"x":1}}"#);
     let message = |error: FieldError| error.to_string();

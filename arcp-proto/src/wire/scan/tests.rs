@@ -103,6 +103,8 @@ fn faults_are_told_apart() {
         ("\"a\u{1}\"", Malformed::ControlCharacter { at: 2 }),
         ("\"\\x41\"", Malformed::Escape { at: 1 }),
         ("\"\\u041\"zz", Malformed::Escape { at: 1 }),
+        ("\"\\u041\"", Malformed::Escape { at: 1 }),
+        ("\"\\u04\"", Malformed::Truncated),
         ("\"\\ud83d\"", Malformed::LoneSurrogate { at: 1 }),
         ("\"\\ud83dx\\ude00\"", Malformed::LoneSurrogate { at: 1 }),
         ("\"\\ude00\\ud83d\"", Malformed::LoneSurrogate { at: 1 }),
