@@ -140,6 +140,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_strings_ends_nothing() {
+        let fields = Fields::of(r#"{"a":["]}","\"]"],"b":{"}]":"{["},"c":"}","d":[[],{"x":"]"}]}"#);
+        let parts: Vec<_> = fields.iter().map(|(name, raw)| (String::from(name), raw)).collect();
+        let parts: Vec<_> = parts.iter().map(|(name, raw)| (name.as_str(), *raw)).collect();
+        let expected =
+            [("a", r#"["]}","\"]"]"#), ("b", r#"{"}]":"{["}"#), ("c", r#""}""#), ("d", r#"[[],{"x":"]"}]"#)];
+        assert_eq!(parts, expected);
+    }
+
+    #[test]
     fn text_that_was_not_validated_does_no_harm() {
         let mut random = Random::new(12);
         for _ in 0..20_000 {

@@ -258,5 +258,10 @@ mod tests {
             push_u64(&mut out, value);
             assert_eq!(out, value.to_string());
         }
+        for value in [i64::MIN, -1, 0, 1, i64::MAX] {
+            let mut out = String::new();
+            push_i64(&mut out, value);
+            assert_eq!(out, value.to_string());
+        }
     }
 }

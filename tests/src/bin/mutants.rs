@@ -14,28 +14,33 @@ use arcp_tests::fuzz::TARGETS;
 use arcp_tests::mutants::{Explained, Mutant, Outcome, Trial, list};
 use arcp_tests::planted::{Catcher, Error};
 
-const USAGE: &str = "mutants [--only TEXT]... [--sessions N] [--jobs J]
+const USAGE: &str = "mutants [--only TEXT]... [--sessions N] [--without-tests] [--jobs J]
 
-  --only TEXT   try the mutants whose names, `file:line:column: what is done`, have this text in them; may be given several times
-  --sessions N  sessions within which the world may notice what the core's own tests did not (1000); 0 is without
-  --jobs J      so many at once (2)";
+  --only TEXT      try the mutants whose names, `file:line:column: what is done`, have this text in them; may be given
+                   several times
+  --sessions N     sessions within which the world may notice what the core's own tests did not (1000); 0 is without
+                   the world and the fuzz bodies
+  --without-tests  let the world and the fuzz bodies judge alone
+  --jobs J         so many at once (2)";
 /// Runs of each fuzz body.
 const RUNS: u64 = 2_000;
 
 struct Arguments {
     only: Vec<String>,
     sessions: u64,
+    with_tests: bool,
     jobs: usize,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut found = Arguments { only: Vec::new(), sessions: 1_000, jobs: 2 };
+    let mut found = Arguments { only: Vec::new(), sessions: 1_000, with_tests: true, jobs: 2 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
         let number = |text: String| text.parse().map_err(|_| format!("`{text}` is no number"));
         match word.as_str() {
             "--only" => found.only.push(value()?),
+            "--without-tests" => found.with_tests = false,
             "--sessions" => found.sessions = number(value()?)?,
             "--jobs" => {
                 found.jobs = usize::try_from(number(value()?)?).map_err(|error| error.to_string())?.max(1)
@@ -76,11 +81,13 @@ fn run(arguments: &Arguments) -> Result<usize, Error> {
     }
     let mut trial = Trial::open(&root, &target.join("mutants"), &mutants)?;
     eprintln!("{} mutants, built after {} s", mutants.len(), began.elapsed().as_secs());
-    trial.look(|done, all| {
-        if done % 100 == 0 || done == all {
-            eprintln!("{done} of {all} tests looked at, after {} s", began.elapsed().as_secs());
-        }
-    })?;
+    if arguments.with_tests {
+        trial.look(|done, all| {
+            if done % 100 == 0 || done == all {
+                eprintln!("{done} of {all} tests looked at, after {} s", began.elapsed().as_secs());
+            }
+        })?;
+    }
     if arguments.sessions > 0 {
         trial.add_hunter(Catcher::World, arguments.sessions)?;
         for (name, _) in TARGETS.iter().filter(|(name, _)| *name != "world") {

@@ -132,6 +132,8 @@ fn a_runtime_shows_itself_by_id_token_and_members() {
     let object = json!({"runtime": {"name": "q"}});
     let naming = json!({"runtime": {"name": "q"}, "session_id": "s"});
     let flat = json!({"runtime_name": "q"});
+    let both = json!({"runtime": {"name": "q"}, "runtime_name": "q"});
+    let unsorted = json!({"runtime": {}, "capabilities": {"features": ["progress", "ack"]}});
     for (id, token, payload, expected) in [
         (UUID7, base64, &flat, Ruby),
         (UUID7, ULID, &object, Go),
@@ -140,9 +142,14 @@ fn a_runtime_shows_itself_by_id_token_and_members() {
         (&id, &hex, &object, TypeScript),
         // One thing is otherwise in each of these.
         (UUID7, base64, &object, Unknown),
+        (UUID7, base64, &both, Unknown),
+        (UUID7, base64, &json!({}), Unknown),
         (UUID7, &base64[1..], &flat, Unknown),
         (UUID7, ULID, &naming, Unknown),
         (ULID, ULID, &object, Unknown),
+        (ULID, uuid4, &flat, Unknown),
+        (ULID, uuid4, &unsorted, Unknown),
+        (ULID, &uuid4.replace("-9a51", "-ca51"), &object, Unknown),
         (ULID, &python, &object, Unknown),
         (&id, uuid4, &object, Unknown),
         (&id, &hex.to_uppercase(), &object, Unknown),
