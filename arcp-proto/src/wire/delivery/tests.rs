@@ -174,3 +174,28 @@ fn debug_of_a_frame_shows_no_text() {
     let numbered = Frame::Numbered { line, seq: 7, event: status(r#"{"phase":"x"}"#).into() };
     assert!(format!("{numbered:?}").contains("seq: 7"));
 }
+
+#[test]
+fn a_quick_guess_is_never_too_short() {
+    let job = JobKey::from_ulid(Ulid::from_bits(u128::MAX));
+    let result = ResultKey::from_ulid(Ulid::from_bits(u128::MAX));
+    let credential = crate::id::CredentialKey::from_ulid(Ulid::from_bits(u128::MAX));
+    let text = |bytes: usize| RawJson::try_from(format!("\"{}\"", "x".repeat(bytes)).as_str()).expect("JSON");
+    let kinds = [EventKind::Status, EventKind::ResultChunk, EventKind::parse(&"\u{1}".repeat(1_000))];
+    for bytes in [0, 1, 10, 1_000, 100_000] {
+        let events = kinds.iter().map(|kind| Content::Event { kind: kind.clone(), body: text(bytes) });
+        let chunk = Content::Chunk {
+            result,
+            chunk_seq: u64::MAX,
+            encoding: ChunkEncoding::Base64,
+            data: text(bytes),
+            decoded_bytes: bytes as u64,
+            more: false,
+        };
+        for content in events.chain([chunk, Content::Rotated { credential }]) {
+            let event = LoggedEvent { ts: UnixTime::MAX, pos: Some(u64::MAX), content };
+            let (guess, counted) = (render::rough_len(&event), render::payload_len(&event, job, BOTH));
+            assert!(guess >= counted, "{guess} for {counted}: {:?}", event.content);
+        }
+    }
+}
