@@ -18,12 +18,12 @@ const USAGE: &str = "mutants [--only TEXT]... [--sessions N] [--without-tests] [
 
   --only TEXT      try the mutants whose names, `file:line:column: what is done`, have this text in them; may be given
                    several times
-  --sessions N     sessions within which the world may notice what the core's own tests did not (1000); 0 is without
+  --sessions N     sessions within which the world may notice what the core's own tests did not (300); 0 is without
                    the world and the fuzz bodies
   --without-tests  let the world and the fuzz bodies judge alone
   --jobs J         so many at once (2)";
 /// Runs of each fuzz body.
-const RUNS: u64 = 2_000;
+const RUNS: u64 = 500;
 
 struct Arguments {
     only: Vec<String>,
@@ -33,7 +33,7 @@ struct Arguments {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut found = Arguments { only: Vec::new(), sessions: 1_000, with_tests: true, jobs: 2 };
+    let mut found = Arguments { only: Vec::new(), sessions: 300, with_tests: true, jobs: 2 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
@@ -133,7 +133,7 @@ fn words(outcome: &Outcome) -> String {
         Outcome::Unswitchable => "cannot be switched".to_owned(),
         Outcome::Caught(by) => format!("caught by {by}"),
         Outcome::Hung(test) => format!("does not end, in {test} or soon after"),
-        Outcome::Unreached => "NOT NOTICED: no test comes by".to_owned(),
+        Outcome::Unreached => "NOT NOTICED: no test that was run comes by".to_owned(),
         Outcome::Survived(tests) => format!("NOT NOTICED: {tests} tests come by"),
     }
 }
