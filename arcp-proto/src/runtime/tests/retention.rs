@@ -70,6 +70,45 @@ fn a_session_that_nothing_can_resume_is_dead_at_once() {
 }
 
 #[test]
+fn a_session_that_was_sent_what_is_let_go_can_be_resumed() {
+    for sent in [256, 299] {
+        let mut world = limited(|limits| limits.replay_events = 300);
+        let (a, welcome) = world.session(ALL);
+        let (job, _) = world.submit(a, "m1");
+        world.logs(job, sent);
+        world.cut(a);
+        world.logs(job, 301 - sent);
+        let (_, frames) = world.resume(&welcome, sent as u64, ALL);
+        assert_eq!(seqs(&frames), (sent as u64 + 1..=301).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn who_reads_and_acknowledges_nothing_stays_connected() {
+    let mut world = limited(|limits| limits.replay_events = 300);
+    let (a, _) = world.session(ALL.without(Feature::Ack));
+    let (job, _) = world.submit(a, "m1");
+    for part in 0..10 {
+        world.logs(job, 100);
+        let read = part * 100;
+        assert_eq!(positions(&world.take(a)), (read + 1..=read + 100).collect::<Vec<_>>());
+    }
+    assert!(!world.closed.contains_key(&a));
+}
+
+#[test]
+fn the_terminal_of_a_job_outlasts_the_smallest_log() {
+    let mut world = limited(|limits| limits.log_bytes = 1);
+    let (a, _) = world.session(ALL);
+    let (b, _) = world.session(ALL);
+    let (job, id) = world.submit(a, "m1");
+    world.logs(job, 3);
+    world.finish(job, "1");
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    assert_eq!(types(&world.take(b)), ["job.subscribed", "job.result"]);
+}
+
+#[test]
 fn bytes_and_chunk_bytes_are_limited_apart() {
     for chunks in [false, true] {
         let mut world =
