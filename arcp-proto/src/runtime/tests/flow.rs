@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::harness::{ALL, World, code, config, limit, positions, seqs};
 use crate::config::Limits;
 use crate::feature::Feature;
+use crate::runtime::store::Command;
 use crate::runtime::{AgentInput, JobHandle};
 use crate::wire::event::ChunkEmission;
 
@@ -255,6 +256,43 @@ fn an_acknowledgement_may_not_name_what_was_never_sent() {
     let frames = world.take(a);
     assert_eq!(code(&frames[0]), "INVALID_REQUEST");
     assert_eq!(seqs(&frames), [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_job_waits_for_its_owner_to_read_what_the_log_is_about_to_give_up() {
+    type Fill = (fn(&mut Limits), fn(&mut World, JobHandle));
+    let fills: [Fill; 3] = [
+        (|limits| limits.log_events = 100, |world, job| world.logs(job, 10)),
+        (|limits| limits.log_bytes = 100_000, |world, job| world.log(job, &"x".repeat(10_000))),
+        (|limits| limits.log_chunk_bytes = 100_000, |world, job| chunk(world, job, 10_000)),
+    ];
+    for (limit, fill) in fills {
+        let mut world = limited(limit);
+        let quiet = ALL.without(Feature::Heartbeat).without(Feature::Core);
+        let submit = json!({"agent": "a", "idempotency_key": "k"});
+        let (a, _) = world.session(quiet);
+        let (job, _) = world.submit_with(a, "m1", submit.clone());
+        let (b, _) = world.session(quiet);
+        for _ in 0..7 {
+            fill(&mut world, job);
+        }
+        world.settle();
+        world.instant_store = false;
+        world.send(b, "m2", "job.submit", submit);
+        assert!(world.store_one(), "it is the owner now");
+        assert!(
+            matches!(world.commands.back(), Some((_, Command::ReadJob { .. }))),
+            "and asks for the history"
+        );
+        assert!(holds(&mut world).is_empty(), "below eight tenths");
+        fill(&mut world, job);
+        world.settle();
+        assert_eq!(holds(&mut world), [std::format!("hold {job:?}")]);
+        world.instant_store = true;
+        world.store_all();
+        assert_eq!(holds(&mut world), [std::format!("release {job:?}")], "it has read all");
+        assert_eq!(world.take(b)[0]["type"], "job.accepted");
+    }
 }
 
 #[test]
