@@ -58,8 +58,9 @@ impl Outgoing {
         self.ack = Some(frame);
     }
 
-    pub(super) fn clear_ack(&mut self) {
-        self.ack = None;
+    /// The acknowledgement that waits, which then waits no more.
+    pub(super) const fn take_ack(&mut self) -> Option<String> {
+        self.ack.take()
     }
 
     /// Whether something was added since the last call.
@@ -134,5 +135,42 @@ impl Mint {
         };
         encode_into(&mut frame, &head, &payload);
         (id, frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_frames_wait_is_said_once_until_all_are_pulled() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push("a".into());
+        assert!(!outgoing.announce(), "nothing may leave");
+        assert_eq!(outgoing.poll(), None);
+        outgoing.open();
+        assert!(outgoing.announce());
+        assert!(!outgoing.announce());
+        assert_eq!(outgoing.poll().as_deref(), Some("a"));
+        outgoing.push("b".into());
+        assert!(!outgoing.announce(), "they are being pulled");
+        assert_eq!(outgoing.poll().as_deref(), Some("b"));
+        assert_eq!(outgoing.poll(), None);
+        assert!(!outgoing.announce(), "nothing waits");
+        outgoing.push_urgent("c".into());
+        assert!(outgoing.announce());
+    }
+
+    #[test]
+    fn so_many_pongs_wait_and_no_more() {
+        let mut outgoing = Outgoing::default();
+        outgoing.open();
+        for _ in 0..=MAX_URGENT {
+            outgoing.push_urgent("pong".into());
+        }
+        outgoing.push("frame".into());
+        let mut frames = core::iter::from_fn(|| outgoing.poll());
+        assert_eq!(frames.by_ref().take_while(|frame| frame == "pong").count(), MAX_URGENT);
+        assert_eq!(frames.next(), None);
     }
 }

@@ -158,8 +158,7 @@ impl ClientEndpoint {
     /// Acknowledges what was taken, or notes when that may happen.
     pub(super) fn pace_ack(&mut self, now: Now) {
         self.ack_due = None;
-        let wants_acks = self.session.as_ref().is_some_and(|session| session.features.has(Feature::Ack));
-        if !self.is_connected() || !wants_acks || !self.numbers.has_ack() {
+        if !self.is_connected() || !self.has_ack() {
             return;
         }
         let due = self.last_ack.map_or(now.mono, |last| last.after(self.config.ack_interval));
@@ -170,6 +169,12 @@ impl ClientEndpoint {
         } else {
             self.ack_due = Some(due);
         }
+    }
+
+    /// Whether there is something to acknowledge, and the runtime is to hear it.
+    pub(super) fn has_ack(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.features.has(Feature::Ack))
+            && self.numbers.has_ack()
     }
 
     pub(super) fn ack_frame(&mut self, now: Now) -> String {

@@ -349,11 +349,9 @@ impl ClientEndpoint {
 
     /// Says goodbye: what was taken, then that this is the end.
     pub(super) fn leave(&mut self, now: Now, reason: Option<String>) {
-        self.outgoing.clear_ack();
-        if self.session.as_ref().is_some_and(|session| session.features.has(Feature::Ack))
-            && self.numbers.has_ack()
-        {
-            let frame = self.ack_frame(now);
+        let waiting = self.outgoing.take_ack();
+        let ack = if self.has_ack() { Some(self.ack_frame(now)) } else { waiting };
+        if let Some(frame) = ack {
             self.outgoing.push(frame);
         }
         self.ack_due = None;

@@ -3,6 +3,7 @@
 mod chaos;
 mod children;
 mod envelopes;
+mod goodbye;
 mod hostile;
 mod leases;
 mod list;
