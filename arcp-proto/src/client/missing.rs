@@ -51,8 +51,7 @@ impl Job {
         let Owed { after, gone } = core::mem::take(&mut self.owed);
         let next = match after.filter(|_| sees_all) {
             Some(after) => after.max(self.pos) + 1,
-            None if gone > 0 => (self.pos + 1).max(pos.saturating_sub(gone)),
-            None => pos,
+            None => (self.pos + 1).max(pos.saturating_sub(gone)),
         };
         (next < pos).then(|| (next, pos - 1))
     }

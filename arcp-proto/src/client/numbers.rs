@@ -95,7 +95,7 @@ impl Numbers {
 
     /// The numbers of a gap may still come; of many the last.
     pub(super) fn may_come_late(&mut self, from: u64, to: u64) {
-        self.late.extend(from.max(to.saturating_sub(MOST_LATE - 1))..=to);
+        self.late.extend(from.max(to.saturating_sub(MOST_LATE))..=to);
         while self.late.len() as u64 > MOST_LATE {
             self.late.pop_first();
         }
@@ -172,10 +172,10 @@ impl Numbers {
         self.taken_up_to() > self.acknowledged
     }
 
-    /// Whether the acknowledgement is worth more than its spacing (D-98).
+    /// Whether what there is to acknowledge is worth more than the spacing (D-98).
     pub(super) fn is_ack_urgent(&self) -> bool {
         let events = self.taken_up_to().saturating_sub(self.acknowledged);
-        events >= EAGER_ACK_EVENTS || events > 0 && self.unacknowledged_bytes >= EAGER_ACK_BYTES
+        events >= EAGER_ACK_EVENTS || self.unacknowledged_bytes >= EAGER_ACK_BYTES
     }
 
     /// The number to acknowledge, which is then considered sent.
@@ -331,15 +331,32 @@ mod tests {
 
     #[test]
     fn one_reader_that_lags_costs_no_memory_for_the_others() {
-        let mut numbers = Numbers::default();
-        arrive(&mut numbers, OTHER, 1);
-        for number in 2..=20_000 {
-            let handed = arrive(&mut numbers, JOB, number);
-            numbers.taken(handed);
+        for batch in 1..=3 {
+            let mut numbers = Numbers::default();
+            arrive(&mut numbers, OTHER, 1);
+            for _ in 0..6_000 {
+                let next = numbers.last() + 1;
+                let handed: Vec<u64> =
+                    (next..next + batch).map(|number| arrive(&mut numbers, JOB, number)).collect();
+                handed.into_iter().for_each(|number| numbers.taken(number));
+            }
+            assert!(numbers.handed.len() <= SWEEP_AT + 3, "{batch}: {}", numbers.handed.len());
+            assert_eq!(numbers.taken_up_to(), 0, "the first one is not taken");
+            numbers.taken(1);
+            assert_eq!(numbers.taken_up_to(), 1 + 6_000 * batch);
+            assert!(numbers.is_ack_urgent());
         }
-        assert!(numbers.handed.len() <= SWEEP_AT + 3, "{}", numbers.handed.len());
-        numbers.taken(1);
-        assert_eq!(numbers.taken_up_to(), 20_000);
+    }
+
+    #[test]
+    fn bytes_that_are_not_handed_on_make_an_acknowledgement_urgent_as_well() {
+        let mut numbers = Numbers::default();
+        numbers.advance(1);
+        numbers.pass((1 << 20) - 1);
+        assert!(numbers.has_ack() && !numbers.is_ack_urgent());
+        numbers.pass(1);
         assert!(numbers.is_ack_urgent());
+        numbers.acknowledge();
+        assert!(!numbers.is_ack_urgent());
     }
 }
