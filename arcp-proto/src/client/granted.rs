@@ -170,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_is_told_the_same() {
+        let payload = r#"{"lease":{"tool.call":["search.*"]},"budget":{"USD":0.58},
+            "lease_constraints":{"expires_at":"2026-08-14T09:30:00.000Z"}}"#;
+        let followed = GrantedLease::from(&Subscribed::read(&Fields::of(payload)).unwrap());
+        assert_eq!(followed.budget("USD"), Some(units("0.58")));
+        assert_eq!(followed, granted(payload));
+    }
+
+    #[test]
     fn money_in_every_spelling() {
         let lease = granted(
             r#"{"budget":{"A":5,"B":"5.00","C":"C:5.00","D":5e-1,"E":-0.12,"F":"X:5","G":null,"9":1,"H":"1e2"}}"#,

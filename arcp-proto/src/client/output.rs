@@ -242,3 +242,29 @@ impl fmt::Display for ClosedReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Fields;
+    use std::string::ToString;
+
+    #[test]
+    fn a_reason_says_whose_end_it_is_and_what_the_runtime_said() {
+        let error =
+            ErrorPayload::read(&Fields::of(r#"{"code":"UNAUTHENTICATED","message":"expired"}"#)).unwrap();
+        let error = || Box::new(error.clone());
+        for (reason, said) in [
+            (ClosedReason::Requested, "the session was closed"),
+            (
+                ClosedReason::Unauthenticated(error()),
+                "the runtime does not accept the token (UNAUTHENTICATED: expired)",
+            ),
+            (ClosedReason::TakenOver, "another connection has taken the session over"),
+            (ClosedReason::Refused(error()), "the runtime refused the session (UNAUTHENTICATED: expired)"),
+            (ClosedReason::GaveUp, "the connection was lost and could not be made again"),
+        ] {
+            assert_eq!(reason.to_string(), said);
+        }
+    }
+}

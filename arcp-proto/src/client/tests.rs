@@ -1,18 +1,24 @@
 //! A scripted runtime against the endpoint, in virtual time.
 
+mod bounds;
 mod chaos;
 mod children;
 mod envelopes;
 mod goodbye;
 mod hostile;
+mod ignored;
 mod leases;
+mod limits;
 mod list;
 mod peer;
 mod profiles;
 mod replies;
 mod resume;
+mod start_over;
 mod stream;
+mod subscriptions;
 mod timing;
+mod trees;
 
 /// Drivers move the endpoint between threads.
 #[test]

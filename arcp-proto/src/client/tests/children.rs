@@ -13,12 +13,12 @@ use crate::config::ClientConfig;
 use crate::feature::{Feature, Features};
 use crate::wire::RawJson;
 
-const CHILD: &str = "job_C1";
-const GRANDCHILD: &str = "job_C2";
+pub(super) const CHILD: &str = "job_C1";
+pub(super) const GRANDCHILD: &str = "job_C2";
 const NEXT_SESSION: &str = "sess_01KZZSPQHVT4QJ3M8Y6D0R5W2Y";
 
 impl World {
-    fn submit_with_children(&mut self) -> RequestId {
+    pub(super) fn submit_with_children(&mut self) -> RequestId {
         let submission = Submission::new("a", RawJson::empty_object()).idempotency_key("k-1").children();
         let request = self.client.submit(self.now, submission).unwrap();
         self.drain();
@@ -26,7 +26,7 @@ impl World {
     }
 
     /// A session with one accepted job whose children are wanted.
-    fn with_tree(mut self) -> Self {
+    pub(super) fn with_tree(mut self) -> Self {
         self.connect();
         self.submit_with_children();
         self.accept(JOB);
@@ -34,25 +34,25 @@ impl World {
         self
     }
 
-    fn child(&mut self, child: &str, parent: &str) {
+    pub(super) fn child(&mut self, child: &str, parent: &str) {
         let accepted =
             json!({"job_id": child, "parent_job_id": parent, "delegate_id": "dlg_1", "agent": "c@1"});
         self.say_of(child, "job.accepted", None, accepted);
     }
 
-    fn delegate(&mut self, parent: &str, seq: u64, pos: u64, child: &str) {
+    pub(super) fn delegate(&mut self, parent: &str, seq: u64, pos: u64, child: &str) {
         let body = json!({"delegate_id": format!("dlg_{child}"), "child_job_id": child, "agent": "c"});
         self.say_of(parent, "job.event", Some(seq), json!({"kind": "delegate", "pos": pos, "body": body}));
     }
 
-    fn refuse_delegation(&mut self, parent: &str, seq: u64, pos: u64, child: &str) {
+    pub(super) fn refuse_delegation(&mut self, parent: &str, seq: u64, pos: u64, child: &str) {
         let error = json!({"code": "PERMISSION_DENIED", "message": "m", "retryable": false});
         let body = json!({"call_id": format!("dlg_{child}"), "error": error});
         self.say_of(parent, "job.event", Some(seq), json!({"kind": "tool_result", "pos": pos, "body": body}));
     }
 
     /// What is told of the child: the agent, and what it says.
-    fn child_told(&self, child: &str) -> Option<(String, RequestId)> {
+    pub(super) fn child_told(&self, child: &str) -> Option<(String, RequestId)> {
         self.events.iter().find_map(|event| match event {
             ClientEvent::ChildAccepted { job, submit: Some(submit), accepted } if job.as_str() == child => {
                 assert!(accepted.parent_job_id.is_some());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::peer::{JOB, SESSION, World, job};
 use crate::client::{ListQuery, Submission, Subscription};
+use crate::close::CloseCode;
 use crate::config::ClientConfig;
 use crate::feature::{Feature, Features};
 use crate::wire::RawJson;
@@ -109,6 +110,20 @@ fn welcome(world: &mut World, members: Value) {
         payload[name] = value.clone();
     }
     world.feed(&json!({"arcp": "1.1", "id": "w", "type": "session.welcome", "session_id": SESSION, "payload": payload}));
+}
+
+#[test]
+fn an_error_of_the_session_answers_a_hello_whatever_it_names_and_one_of_a_job_does_not() {
+    for (message_type, told, close) in
+        [("session.error", &["closed Refused"][..], CloseCode::Normal), ("job.error", &[], CloseCode::Policy)]
+    {
+        let mut world = World::core();
+        world.open();
+        let payload = json!({"code": "INVALID_REQUEST", "job_id": JOB});
+        world.feed(&json!({"arcp": "1.1", "id": "m", "type": message_type, "payload": payload}));
+        assert_eq!(world.told(), told);
+        assert_eq!(world.closes, [close], "{message_type}");
+    }
 }
 
 #[test]

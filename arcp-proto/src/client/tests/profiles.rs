@@ -144,6 +144,18 @@ fn a_goodbye_that_would_end_jobs_is_not_said() {
 }
 
 #[test]
+fn jobs_that_were_not_submitted_here_may_be_ended_by_a_goodbye_too() {
+    let mut config = ClientConfig::new("tk");
+    config.other_jobs = true;
+    let mut world = configured(PeerProfile::Java, config);
+    world.log(OTHER, 1, 1);
+    world.client.close(world.now, None);
+    world.drain();
+    assert!(sent(&mut world).is_empty());
+    assert_eq!(world.client.state(), ClientState::Closed);
+}
+
+#[test]
 fn submits_wait_for_each_other_where_answers_name_nothing() {
     for profile in PROFILES {
         let mut world = with(profile);
@@ -194,6 +206,23 @@ fn a_resume_that_comes_too_early_is_tried_again() {
         assert!(world.now.mono.since(start) <= 65 * SECOND, "{profile:?}");
         assert!(world.told().iter().all(|told| told == "disconnected"), "{profile:?}");
     }
+}
+
+#[test]
+fn a_resume_that_comes_too_early_is_no_attempt_in_vain() {
+    let mut config = ClientConfig::new("tk");
+    config.max_attempts = Some(2);
+    let mut world = configured(PeerProfile::Go, config);
+    world.submit();
+    world.accept(JOB);
+    world.reopen();
+    for _ in 0..5 {
+        world.feed(&bad_resume(PeerProfile::Go));
+        world.pass(2 * SECOND);
+        world.open();
+    }
+    world.client.handle_closed(world.now);
+    assert_eq!(world.client.state(), ClientState::Waiting);
 }
 
 #[test]

@@ -8,16 +8,16 @@ use std::string::ToString;
 use serde_json::{Value, json};
 
 use super::peer::{JOB, SESSION, World, job};
-use crate::client::{ClientState, ListQuery, ResumeState, Subscription};
+use crate::client::{ClientEvent, ClientState, ListQuery, ResumeState, Subscription};
 use crate::config::ClientConfig;
 use crate::feature::Features;
 use crate::id::SessionId;
 use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
-const NEXT_SESSION: &str = "sess_01KZZSPQHVT4QJ3M8Y6D0R5W2Y";
+pub(super) const NEXT_SESSION: &str = "sess_01KZZSPQHVT4QJ3M8Y6D0R5W2Y";
 
-fn refuse(world: &mut World, code: &str) {
+pub(super) fn refuse(world: &mut World, code: &str) {
     world.feed(&json!({
         "arcp": "1.1", "id": "msg_r", "type": "session.error", "session_id": SESSION,
         "payload": {"code": code, "message": "m", "retryable": false},
@@ -25,19 +25,19 @@ fn refuse(world: &mut World, code: &str) {
 }
 
 /// A frame of the session that took the first one's place.
-fn say(world: &mut World, message_type: &str, job: &str, seq: Option<u64>, payload: Value) {
+pub(super) fn say(world: &mut World, message_type: &str, job: &str, seq: Option<u64>, payload: Value) {
     world.feed(&json!({
         "arcp": "1.1", "id": "msg_r", "type": message_type, "session_id": NEXT_SESSION,
         "job_id": job, "event_seq": seq, "payload": payload,
     }));
 }
 
-fn log(world: &mut World, job: &str, seq: u64, pos: u64) {
+pub(super) fn log(world: &mut World, job: &str, seq: u64, pos: u64) {
     say(world, "job.event", job, Some(seq), json!({"kind": "log", "pos": pos, "body": {}}));
 }
 
 /// The connection is lost, the session refused, another one open.
-fn fall_back(world: &mut World) {
+pub(super) fn fall_back(world: &mut World) {
     world.reopen();
     refuse(world, "RESUME_WINDOW_EXPIRED");
     let hello = world.open();
@@ -324,6 +324,8 @@ fn a_job_the_new_session_refuses_has_ended_unless_it_may_be_asked_again() {
     world.sent.retain(|frame| frame["type"] != "session.ping");
     let submit = world.next("job.submit");
     world.feed(&json!({"arcp": "1.1", "id": "m", "type": "session.error", "payload": refusal(&submit, "AGENT_NOT_AVAILABLE")}));
+    let [ClientEvent::JobEnded { ended, .. }] = &world.events[..] else { panic!("{:?}", world.events) };
+    assert_eq!(ended.error.as_ref().unwrap().code, "AGENT_NOT_AVAILABLE");
     assert_eq!(world.told(), [format!("ended {JOB} - error")]);
 }
 
@@ -503,6 +505,7 @@ fn a_session_without_a_token_is_not_resumed() {
     );
     let hello = world.reopen();
     assert!(hello["payload"]["resume"].is_null());
+    assert_ne!(hello["session_id"], SESSION);
     world.welcome(&hello, NEXT_SESSION);
     world.next("job.submit");
 }

@@ -237,11 +237,15 @@ fn held_until_accepted(mut world: World) {
         format!("ended {JOB} 3 success"),
     ];
     assert_eq!(world.told(), expected);
-    // Nobody claimed the other job's event.
+    // Nobody claimed the other job's event, and behind its end a job says nothing more.
+    assert_eq!(world.client.ignored_frames(), 1);
+    world.log(JOB, 4, 3);
+    assert_eq!(world.told(), [""; 0]);
+    assert_eq!(world.client.ignored_frames(), 2);
     world.taken(1);
     world.taken(3);
     world.pass(MS * 250);
-    assert_eq!(world.sent.pop_back().unwrap()["payload"]["last_processed_seq"], 3);
+    assert_eq!(world.sent.pop_back().unwrap()["payload"]["last_processed_seq"], 4);
 }
 
 #[test]
@@ -280,6 +284,7 @@ fn the_names_of_so_many_ended_jobs_are_kept() {
     assert_eq!(world.told().iter().filter(|told| told.starts_with("ended")).count(), 1_025);
     world.end(&name(2), 1_026, 1);
     assert_eq!(world.told(), [""; 0], "it comes once more");
+    assert_eq!(world.client.ignored_frames(), 1);
     world.end(&name(1), 1_027, 1);
     assert_eq!(world.told(), [format!("ended {} 1027 success", name(1))], "the oldest is not known any more");
 }

@@ -36,6 +36,36 @@ fn silence_is_broken_and_noticed() {
 }
 
 #[test]
+fn what_is_sent_puts_the_ping_off_and_what_comes_does_not() {
+    let mut world = World::core();
+    world.connect();
+    world.pass(SECOND * 20);
+    world.say("session.pong", json!({}));
+    world.pass(MS * 2_499);
+    world.nothing_sent();
+    world.pass(MS);
+    world.next("session.ping");
+    world.pass(SECOND * 20);
+    world.say("session.pong", json!({}));
+    world.submit();
+    world.next("job.submit");
+    world.pass(MS * 22_499);
+    world.nothing_sent();
+    world.pass(MS);
+    world.next("session.ping");
+}
+
+#[test]
+fn what_is_taken_is_no_sign_of_life() {
+    let mut world = World::core().with_job();
+    world.log(JOB, 1, 1);
+    world.pass(SECOND * 59);
+    world.taken(1);
+    world.pass(SECOND);
+    assert_eq!(world.client.state(), ClientState::Waiting);
+}
+
+#[test]
 fn any_frame_is_a_sign_of_life() {
     let mut world = World::core();
     world.connect();
@@ -63,6 +93,7 @@ fn pings_are_answered_ahead_of_everything_ten_in_a_second() {
     }
     world.next("job.submit");
     world.nothing_sent();
+    assert_eq!(world.client.ignored_frames(), 2);
     world.pass(SECOND);
     world.say("session.ping", json!({"nonce": "m"}));
     world.next("session.pong");
@@ -126,6 +157,16 @@ fn attempts_can_be_counted_and_hurried() {
     world.client.handle_closed(world.now);
     world.drain();
     assert_eq!(world.told(), [format!("rejected {} SessionClosed", request.0), "closed GaveUp".into()]);
+}
+
+#[test]
+fn a_hurried_attempt_follows_at_once_on_a_transport_that_is_being_closed() {
+    let mut world = World::core().with_job();
+    world.client.handle_oversized(world.now);
+    assert_eq!(world.client.state(), ClientState::Reconnecting);
+    world.client.reconnect_now(world.now);
+    world.drain();
+    assert_eq!((world.client.state(), world.connects), (ClientState::Connecting, 2));
 }
 
 #[test]
@@ -240,6 +281,7 @@ fn inputs_that_do_not_fit_do_nothing() {
     let mut world = World::stranger().with_job();
     world.features = world.features.without(Feature::Heartbeat);
     let before = format!("{:?}", world.client);
+    assert!(before.contains("Connected") && before.contains(SESSION), "{before}");
     world.client.handle_timeout(world.now);
     world.client.handle_remembered(world.now);
     world.client.handle_open(world.now, TransportKind::Memory);

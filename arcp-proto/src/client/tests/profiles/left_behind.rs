@@ -109,10 +109,19 @@ fn a_followed_job_is_followed_again_or_its_end_told() {
         world.told();
         event(&mut world, JOB, 1);
         assert_eq!(world.told(), [""; 0], "a repeat");
+        assert_eq!(world.client.ignored_frames(), 1);
         assert_eq!(world.sent.iter().map(|frame| frame["type"].clone()).collect::<Value>(), json!(FOLLOWS));
         subscribed(&mut world, status);
         assert_eq!(world.told(), Vec::from_iter(told), "{status}");
     }
+}
+
+#[test]
+fn an_abandoned_job_stays_behind() {
+    let mut world = with_job(PeerProfile::Python113);
+    world.client.abandon(world.now, &job(JOB));
+    resume(&mut world);
+    world.nothing_sent();
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn what_a_gap_leads_to() {
 #[test]
 fn what_a_go_runtime_sends_out_of_turn_is_handed_on() {
     let mut world = with_job(PeerProfile::Go);
-    for seq in [1, 3, 2, 2, 3, 4] {
+    for seq in [1, 3, 1, 2, 2, 3, 4] {
         world.say_of(JOB, "job.event", Some(seq), json!({"kind": "log", "body": {"message": "x"}}));
     }
     let event = |number: &str| format!("event {JOB} {number} log");
@@ -61,6 +61,7 @@ fn jobs_that_count_on_their_own_lose_and_repeat_nothing() {
     for (job, seq) in [(JOB, 1), (JOB, 2), (OTHER, 1), (JOB, 3)] {
         assert_eq!(event(&mut world, job, seq), [""; 0], "it was here before");
     }
+    assert_eq!(world.client.ignored_frames(), 4);
     assert_eq!(event(&mut world, OTHER, 2), heard(OTHER));
     world.say_of(JOB, "job.result", None, json!({"job_id": JOB, "final_status": "success", "result": 1}));
     assert_eq!(world.told(), [format!("ended {JOB} - success")]);
@@ -180,6 +181,42 @@ fn a_terminal_kept_from_this_session_ends_its_job_again() {
     world.accept(JOB);
     world.told();
     assert_eq!(end(&mut world), [format!("ended {JOB} - success")]);
+}
+
+#[test]
+fn before_a_submit_made_again_is_accepted_a_kept_terminal_is_a_repeat() {
+    let mut world = with_job(PeerProfile::Python113);
+    for ignored in [0, 1] {
+        world.say_of(JOB, "job.result", Some(1), json!({"final_status": "success", "result": 1}));
+        assert_eq!(world.client.ignored_frames(), ignored);
+        world.submit_with("k-1");
+    }
+}
+
+#[test]
+fn of_its_own_jobs_a_python_runtime_numbers_everything_in_turn() {
+    // One that is followed as well stays its own.
+    let mut world = with_job(PeerProfile::Python113);
+    world.client.subscribe(world.now, &job(JOB), Subscription::Live).unwrap();
+    world.log(JOB, 1, 1);
+    assert_eq!(world.told(), [format!("event {JOB} 1 log")]);
+    // An end behind a gap is no terminal that was kept, in the session in which the job was submitted.
+    world.end(JOB, 3, 3);
+    assert_eq!(world.told(), ["disconnected"]);
+}
+
+#[test]
+fn so_many_ended_subscriptions_are_known() {
+    let mut world = with_job(PeerProfile::Python113);
+    let name = |number: u64| format!("job_{number:04}");
+    for number in 1..=1_025 {
+        world.client.subscribe(world.now, &job(&name(number)), Subscription::Live).unwrap();
+        world.client.unsubscribe(world.now, &job(&name(number)));
+    }
+    world.log(&name(1_024), 40, 1);
+    assert_eq!(world.told(), [""; 0]);
+    world.log(&name(1_025), 40, 1);
+    assert_eq!(world.told(), ["disconnected"]);
 }
 
 #[test]

@@ -70,6 +70,34 @@ fn with_nothing_pending_that_it_could_answer_a_job_error_is_an_end() {
 }
 
 #[test]
+fn a_submit_is_answered_on_an_id_nobody_has_heard_of_and_on_no_live_one() {
+    for code in ["JOB_NOT_FOUND", "PERMISSION_DENIED", "INTERNAL_ERROR"] {
+        let mut world = with_job(PeerProfile::TypeScript);
+        world.submit_with("k-2");
+        rejects(&mut world, FRESH, 1, code);
+        assert_eq!(world.told(), [format!("rejected 1 {code}")]);
+
+        let mut world = with_job(PeerProfile::TypeScript);
+        world.submit_with("k-2");
+        rejects(&mut world, JOB, 1, code);
+        assert_eq!(world.told(), [format!("ended {JOB} 1 error")], "{code}");
+    }
+}
+
+#[test]
+fn an_acceptance_answers_the_submit_whose_trace_it_bears() {
+    let mut world = with(PeerProfile::Ruby);
+    world.submit_with("k-1");
+    world.submit_with("k-2");
+    let second = world.sent.pop_back().expect("both are on their way");
+    world.feed(&json!({
+        "arcp": "1.1", "id": "m", "type": "job.accepted", "session_id": SESSION, "job_id": OTHER,
+        "trace_id": second["trace_id"], "payload": {"job_id": OTHER},
+    }));
+    assert_eq!(world.told(), [format!("accepted 1 {OTHER}")]);
+}
+
+#[test]
 fn elsewhere_a_number_makes_a_job_error_an_end() {
     for profile in [PeerProfile::Unknown, PeerProfile::Go, PeerProfile::PythonNewer] {
         let mut world = with_job(profile);
@@ -130,10 +158,13 @@ fn a_go_runtime_that_still_accepts_the_first_copy_is_asked_again() {
     };
     let mut world = with(PeerProfile::Go);
     world.submit();
-    world.pass(30 * SECOND);
+    world.pass(40 * SECOND);
     fail(&mut world);
     assert!(world.told().is_empty(), "the copy may be accepted yet");
-    world.pass(30 * SECOND);
+    world.pass(29 * SECOND);
+    world.sent.retain(|frame| frame["type"] == "job.submit");
+    world.nothing_sent();
+    world.pass(SECOND);
     world.sent.retain(|frame| frame["type"] == "job.submit");
     world.accept(JOB);
     assert_eq!(world.told(), [format!("accepted 0 {JOB}")]);
@@ -142,6 +173,16 @@ fn a_go_runtime_that_still_accepts_the_first_copy_is_asked_again() {
     world.submit();
     fail(&mut world);
     assert_eq!(world.told(), ["rejected 0 INTERNAL_ERROR"], "there was no other copy");
+
+    let mut world = with(PeerProfile::Unknown);
+    world.submit();
+    world.pass(30 * SECOND);
+    fail(&mut world);
+    assert_eq!(
+        world.told(),
+        ["rejected 0 INTERNAL_ERROR"],
+        "others do not refuse a copy for the first one's sake"
+    );
 
     let mut world = with(PeerProfile::Go);
     world.submit();
