@@ -294,6 +294,8 @@ impl ClientEndpoint {
             let subscribed = job.subscribed?;
             let start = match (job.pos, subscribed.start, subscribed.seam) {
                 (1.., _, _) if is_core => Subscription::HistoryFromPos(job.pos),
+                // It is told from its first event, whatever else the application asked for.
+                (0, _, _) if is_core && job.is_child => Subscription::History,
                 (_, Subscription::Live, Some(seam)) => Subscription::HistoryFromSeq(seam),
                 (_, start, _) => start,
             };

@@ -39,6 +39,26 @@ fn children_that_were_only_named_are_asked_for_where_they_can_be() {
 }
 
 #[test]
+fn a_child_is_asked_for_from_its_first_event_though_it_was_subscribed_to_as_well() {
+    let live = json!({"job_id": CHILD, "history": true, "from_event_seq": 84});
+    for (mut world, expected) in [
+        (World::core().with_tree(), json!({"job_id": CHILD, "history": true})),
+        // Of a stranger, which knows no positions, all that came would come again.
+        (World::stranger().with_tree(), live),
+    ] {
+        world.child(CHILD, JOB);
+        world.client.subscribe(world.now, &job(CHILD), Subscription::Live).unwrap();
+        world.drain();
+        let asked = world.next("job.subscribe");
+        let answer = json!({"request_id": asked["id"], "current_status": "running", "subscribed_from": 84});
+        world.say_of(CHILD, "job.subscribed", None, answer);
+        fall_back(&mut world);
+        world.next("job.submit");
+        assert_eq!(world.next("job.subscribe")["payload"], expected);
+    }
+}
+
+#[test]
 fn strangers_are_asked_for_no_position() {
     let mut world = following(World::stranger(), Subscription::History);
     world.log(FOLLOWED, 1, 9);
