@@ -105,6 +105,7 @@ fn a_followed_job_is_followed_again_or_its_end_told() {
         world.drain();
         subscribed(&mut world, "running");
         event(&mut world, JOB, 1);
+        assert_eq!(world.client.ignored_frames(), 0);
         resume(&mut world);
         world.told();
         event(&mut world, JOB, 1);
