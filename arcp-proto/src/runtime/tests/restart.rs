@@ -249,6 +249,8 @@ fn a_checkpoint_has_a_size_and_an_end() {
     let refused = world.runtime.handle_agent(world.now, job, AgentInput::Checkpoint(large));
     let bytes = MAX_CHECKPOINT_BYTES + 2;
     assert_eq!(refused, Err(ApiMisuse::TooLarge { bytes, limit: MAX_CHECKPOINT_BYTES }));
+    let fitting = RawJson::parse(std::format!("\"{}\"", "x".repeat(MAX_CHECKPOINT_BYTES - 2))).unwrap();
+    assert_eq!(world.runtime.handle_agent(world.now, job, AgentInput::Checkpoint(fitting)), Ok(()));
     world.finish(job, "1");
     let late = world.runtime.handle_agent(world.now, job, AgentInput::Checkpoint(RawJson::null()));
     assert_eq!(late, Err(ApiMisuse::JobEnded));
