@@ -289,7 +289,7 @@ mod tests {
             (LIMIT - 1, "999999999999999999.999999999"),
         ] {
             let amount = Amount::from_units(units);
-            assert_eq!(format!("{amount}"), text);
+            assert_eq!((format!("{amount}"), format!("{amount:?}")), (text.into(), text.into()));
             assert_eq!(amount.to_number().as_str(), text);
             if units >= 0 {
                 assert_eq!(Amount::parse(text), Some(amount));

@@ -273,7 +273,7 @@ fn a_job_waits_for_its_owner_to_read_what_the_log_is_about_to_give_up() {
         let (a, _) = world.session(quiet);
         let (job, _) = world.submit_with(a, "m1", submit.clone());
         let (b, _) = world.session(quiet);
-        for _ in 0..7 {
+        for _ in 0..6 {
             fill(&mut world, job);
         }
         world.settle();
@@ -284,6 +284,8 @@ fn a_job_waits_for_its_owner_to_read_what_the_log_is_about_to_give_up() {
             matches!(world.commands.back(), Some((_, Command::ReadJob { .. }))),
             "and asks for the history"
         );
+        fill(&mut world, job);
+        world.settle();
         assert!(holds(&mut world).is_empty(), "below eight tenths");
         fill(&mut world, job);
         world.settle();
@@ -293,6 +295,22 @@ fn a_job_waits_for_its_owner_to_read_what_the_log_is_about_to_give_up() {
         assert_eq!(holds(&mut world), [std::format!("release {job:?}")], "it has read all");
         assert_eq!(world.take(b)[0]["type"], "job.accepted");
     }
+}
+
+#[test]
+fn a_job_waits_for_no_subscriber_to_read_the_history() {
+    let mut world = limited(|limits| limits.log_events = 100);
+    let quiet = ALL.without(Feature::Heartbeat).without(Feature::Core);
+    let (a, _) = world.session(quiet);
+    let (job, id) = world.submit(a, "m1");
+    let (b, _) = world.session(quiet);
+    world.logs(job, 60);
+    world.instant_store = false;
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    assert!(world.store_one());
+    assert!(matches!(world.commands.back(), Some((_, Command::ReadJob { .. }))));
+    world.logs(job, 39);
+    assert!(holds(&mut world).is_empty());
 }
 
 #[test]
