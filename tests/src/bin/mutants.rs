@@ -139,7 +139,7 @@ fn words(outcome: &Outcome) -> String {
 }
 
 fn judge(trial: &Trial, number: usize) -> Result<Outcome, Error> {
-    let outcome = trial.tests(number)?;
+    let outcome = trial.judge(number)?;
     match outcome {
         Outcome::Unreached | Outcome::Survived(_) => Ok(trial.hunt(number)?.map_or(outcome, Outcome::Caught)),
         _ => Ok(outcome),

@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::list::Mutant;
+use super::own_tests::cargo;
 use super::places::Places;
 use super::switches::{self, Switched};
-use super::tests::cargo;
 use super::trial::Outcome;
 use crate::planted::{Error, Workshop};
 

@@ -7,9 +7,9 @@
 mod build;
 mod explained;
 mod list;
+mod own_tests;
 mod places;
 mod switches;
-mod tests;
 mod trial;
 
 pub use explained::Explained;

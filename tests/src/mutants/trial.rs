@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::build::put_in;
 use super::list::Mutant;
-use super::tests::{Passed, Tests};
+use super::own_tests::{OwnTests, Passed};
 use crate::planted::{Catcher, Error, Workshop};
 
 /// What became of a mutant.
@@ -33,7 +33,7 @@ pub(super) const MUTANT: &str = "MUTANT";
 #[derive(Debug)]
 pub struct Trial {
     workshop: Workshop,
-    tests: Tests,
+    tests: OwnTests,
     hunters: Vec<Hunter>,
     folder: PathBuf,
     /// By number, from 1: why it cannot be tried.
@@ -61,7 +61,7 @@ impl Trial {
         let workshop = Workshop::open(root, folder)?;
         let out = put_in(&workshop, root, folder, mutants)?;
         workshop.build()?;
-        let tests = Tests::open(folder)?;
+        let tests = OwnTests::open(folder)?;
         Ok(Self { workshop, tests, hunters: Vec::new(), folder: folder.to_owned(), out })
     }
 
@@ -77,7 +77,7 @@ impl Trial {
     ///
     /// # Errors
     /// The tests could not be run.
-    pub fn tests(&self, number: usize) -> Result<Outcome, Error> {
+    pub fn judge(&self, number: usize) -> Result<Outcome, Error> {
         match self.out.get(&number) {
             Some(outcome) => Ok(outcome.clone()),
             None => self.tests.judge(number),

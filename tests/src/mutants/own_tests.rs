@@ -21,7 +21,7 @@ const MEMORY_KIB: u64 = 4_000_000;
 const PORTIONS: [usize; 4] = [4, 16, 64, usize::MAX];
 
 #[derive(Debug)]
-pub(super) struct Tests {
+pub(super) struct OwnTests {
     program: PathBuf,
     folder: PathBuf,
     names: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Tests {
     passing: BTreeMap<usize, Vec<usize>>,
 }
 
-impl Tests {
+impl OwnTests {
     /// Builds the tests of the copy's core.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let (is_built, said) = cargo(folder, &["test", "--package", "arcp-proto", "--lib", "--no-run"])?;
