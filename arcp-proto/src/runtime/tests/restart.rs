@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::harness::{ALL, World, code, config, positions, seqs, types};
+use super::harness::{ALL, World, code, config, limit, positions, seqs, types};
 use crate::agent::AgentRef;
 use crate::config::RuntimeConfig;
 use crate::error::ApiMisuse;
@@ -240,6 +240,45 @@ fn children_end_with_the_process_and_give_back_what_they_have() {
     let mut world = world;
     let (_, frames) = world.resume(&welcome, 0, ALL);
     assert_eq!(types(&frames).iter().filter(|kind| **kind == "job.error").count(), 1);
+}
+
+#[test]
+fn what_is_limited_before_a_start_is_limited_behind_it() {
+    let limited = || {
+        let mut config = restartable();
+        (config.limits.jobs, config.limits.running_jobs, config.limits.subscriptions) = (3, 2, 2);
+        config
+    };
+    let mut world = World::with(limited());
+    let (a, owner) = world.session(ALL);
+    let ids: Vec<_> = ["m1", "m2", "m3"].map(|id| world.submit_after(a, id).1).into();
+    let (b, watcher) = world.session(ALL);
+    for (index, id) in ids[..2].iter().enumerate() {
+        let answer = world.ask(b, &std::format!("s{index}"), "job.subscribe", json!({"job_id": id}));
+        assert_eq!(answer["type"], "job.subscribed");
+    }
+    let mut world = world.restart(limited());
+    let (a, _) = world.resume(&owner, 0, ALL);
+    let refused = world.ask(a, "m4", "job.submit", json!({"agent": "a"}));
+    assert_eq!(limit(&refused), "jobs");
+    assert_eq!(world.started.len(), 2, "the third one waits still");
+    let (b, _) = world.resume(&watcher, 0, ALL);
+    let subscribe = json!({"job_id": ids[2]});
+    assert_eq!(limit(&world.ask(b, "s3", "job.subscribe", subscribe.clone())), "subscriptions");
+    world.send(b, "u", "job.unsubscribe", json!({"job_id": ids[0]}));
+    world.take(b);
+    assert_eq!(world.ask(b, "s4", "job.subscribe", subscribe)["type"], "job.subscribed");
+    let first = world.started[0].job;
+    world.finish(first, "1");
+    assert_eq!(world.started.len(), 3);
+    let second = world.started[1].job;
+    world.finish(second, "1");
+    world.take(a);
+    for id in ["m5", "m6"] {
+        assert_eq!(world.ask(a, id, "job.submit", json!({"agent": "a"}))["type"], "job.accepted", "{id}");
+    }
+    assert_eq!(world.started.len(), 4, "one place was free");
+    assert_eq!(limit(&world.ask(a, "m7", "job.submit", json!({"agent": "a"}))), "jobs");
 }
 
 #[test]
