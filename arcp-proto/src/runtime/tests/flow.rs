@@ -54,6 +54,23 @@ fn a_client_that_stops_reading_costs_its_window_and_nothing_more() {
 }
 
 #[test]
+fn what_is_acknowledged_takes_no_memory() {
+    let mut world = World::new();
+    let (a, _) = world.session(ALL);
+    for round in 0..3 {
+        let (job, _) = world.submit_after(a, &std::format!("m{round}"));
+        world.logs(job, 10);
+        assert_eq!(window(&world).0, 10);
+        world.finish(job, "1");
+        world.take(a);
+        world.ack_all(a, &std::format!("k{round}"));
+        assert_eq!(window(&world), (0, 0));
+        let session = world.runtime.sessions.iter().next().map(|(_, session)| session).unwrap();
+        assert!(session.lines.is_empty());
+    }
+}
+
+#[test]
 fn large_events_fill_the_window_by_bytes() {
     let mut world = limited(|limits| limits.window_bytes = 10_000);
     let (a, _) = world.session(ALL);
