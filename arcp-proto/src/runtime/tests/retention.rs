@@ -385,3 +385,27 @@ fn a_log_lets_go_of_nothing_before_what_came_before_that_is_stored() {
     world.store_one();
     assert_eq!(trims(&world), 1);
 }
+
+/// Of what it reads nothing is for it at first, so nothing that is sent reminds the runtime of it.
+#[test]
+fn a_reader_goes_on_when_there_is_room_again() {
+    let mut world = World::new();
+    let quiet = ALL.without(Feature::Heartbeat);
+    let (a, _) = world.session(quiet);
+    let (b, _) = world.session(quiet.without(Feature::ResultChunk));
+    let (job, id) = world.submit(a, "m1");
+    for _ in 0..60 {
+        chunk(&mut world, job, 1);
+    }
+    world.instant_store = false;
+    world.send(b, "m2", "job.subscribe", json!({"job_id": id, "history": true}));
+    while world.take(b).is_empty() {
+        assert!(world.store_one(), "it follows, and reads its first page");
+    }
+    world.logs(job, 1);
+    assert!(world.refuse_all() > 0);
+    assert!(world.commands.is_empty(), "nothing is read while there is no room");
+    world.wait(Duration::from_secs(1));
+    world.store_all();
+    assert_eq!(positions(&world.take(b)), [61]);
+}
