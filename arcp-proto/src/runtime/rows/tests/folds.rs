@@ -238,25 +238,37 @@ fn what_may_be_run_again_keeps_its_input_and_checkpoint_until_its_end() {
 
 #[test]
 fn a_row_takes_nothing_from_records_of_others() {
-    let mut store = tables(&[opened(1), accepted(1, 1), Record::Started { job: job_key(1) }]);
-    store.execute(Command::Append(Vec::from([produced(1, 1, 1, log_line(1), &[(1, 1)])])));
-    let (session, job) =
-        (store.session(session_key(1)).unwrap().clone(), store.job(job_key(1)).unwrap().clone());
-    let state = RawJson::null();
-    for record in [
-        opened(2),
+    let store = tables(&[
+        opened(1),
+        accepted(1, 1),
+        Record::Started { job: job_key(1) },
+        produced(1, 1, 1, log_line(1), &[(1, 1)]),
+    ]);
+    let notice = |session| Record::Notice {
+        session: session_key(session),
+        seq: 2,
+        job: job_key(1),
+        event: Arc::new(LoggedEvent { ts: at(3), pos: None, content: log_line(0) }),
+        cost: bytes(40),
+    };
+    for of_another_session in [opened(2), died(2), delivered(2, 1, 2, &[1], 1), notice(2)] {
+        let mut row = session(&store, 1).clone();
+        row.apply(&of_another_session);
+        assert_eq!(&row, session(&store, 1), "{of_another_session:?}");
+    }
+    for of_another_job in [
+        opened(1),
         Record::Started { job: job_key(2) },
-        Record::Checkpoint { job: job_key(2), state },
-        produced(2, 1, 1, succeeded(), &[(2, 1)]),
-        delivered(2, 2, 2, &[1], 1),
-        follows(1, 2, 0),
-        owns(1, 2, Some(0)),
+        Record::Checkpoint { job: job_key(2), state: RawJson::null() },
+        produced(2, 1, 1, succeeded(), &[(1, 2)]),
+        delivered(1, 2, 2, &[1], 1),
+        follows(2, 2, 0),
+        owns(2, 2, Some(0)),
         Record::Unfollow { session: session_key(1), job: job_key(2) },
         Record::Stopping { job: job_key(2), reason: StopReason::Cancelled(None), at: at(3) },
     ] {
-        let (mut same_session, mut same_job) = (session.clone(), job.clone());
-        same_session.apply(&record);
-        same_job.apply(&record);
-        assert_eq!((&same_session, &same_job), (&session, &job), "{record:?}");
+        let mut row = job(&store, 1).clone();
+        row.apply(&of_another_job);
+        assert_eq!(&row, job(&store, 1), "{of_another_job:?}");
     }
 }
