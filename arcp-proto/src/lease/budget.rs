@@ -365,7 +365,8 @@ mod tests {
     #[test]
     fn currencies() {
         for text in ["USD", "credits", "a", "A-B_9", "AAAAAAAAAAAAAAAA"] {
-            assert_eq!(Currency::parse(text).unwrap().as_str(), text);
+            let currency = Currency::parse(text).unwrap();
+            assert_eq!((currency.as_str(), format!("{currency:?}")), (text, text.into()));
         }
         for text in ["", "1A", "-A", "A B", "€", "AAAAAAAAAAAAAAAAA", "A:"] {
             assert_eq!(Currency::parse(text), None, "{text}");

@@ -123,6 +123,7 @@ mod tests {
     fn parse_counts_the_depth_the_value_will_have() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(RawJson::parse(nested(62)).is_ok());
+        assert_eq!(RawJson::parse("[1]").unwrap().as_bytes().as_ref(), b"[1]");
         assert_eq!(RawJson::parse(nested(63)), Err(Malformed::TooDeep { limit: 64 }));
         assert_eq!(RawJson::parse("1 2"), Err(Malformed::Trailing { at: 2 }));
         assert_eq!(RawJson::parse(&b"\"\xff\""[..]), Err(Malformed::NotUtf8 { at: 1 }));

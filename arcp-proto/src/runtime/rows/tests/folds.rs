@@ -261,7 +261,7 @@ fn a_row_takes_nothing_from_records_of_others() {
         Record::Started { job: job_key(2) },
         Record::Checkpoint { job: job_key(2), state: RawJson::null() },
         produced(2, 1, 1, succeeded(), &[(1, 2)]),
-        delivered(1, 2, 2, &[1], 1),
+        delivered(1, 2, 2, &[5], 5),
         follows(2, 2, 0),
         owns(2, 2, Some(0)),
         Record::Unfollow { session: session_key(1), job: job_key(2) },
