@@ -15,6 +15,12 @@ pub mod sim;
 pub mod stack;
 pub mod trace;
 
+/// Says what is wrong with a program's arguments and which there are, and ends it with exit code 2.
+pub fn refuse_arguments(error: &str, usage: &str) -> ! {
+    eprintln!("{error}\n\n{usage}");
+    std::process::exit(2)
+}
+
 /// The README's examples, which compile or run like any other.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

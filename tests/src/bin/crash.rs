@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use arcp_tests::crash::{DiskFault, Options, faults, images, kills, program};
+use arcp_tests::refuse_arguments;
 
 const USAGE: &str = "crash [--cycles N] [--images N] [--faults N] [--sessions 50] [--seed 1]
 
@@ -54,13 +55,7 @@ fn arguments() -> Result<Arguments, String> {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("{error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = arguments().unwrap_or_else(|error| refuse_arguments(&error, USAGE));
     let directory = arguments.options.directory.clone();
     if let Err(error) = std::fs::create_dir_all(&directory) {
         eprintln!("cannot make {}: {error}", directory.display());

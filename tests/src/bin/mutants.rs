@@ -13,6 +13,7 @@ use std::time::Instant;
 use arcp_tests::fuzz::TARGETS;
 use arcp_tests::mutants::{Explained, Mutant, Outcome, Trial, list};
 use arcp_tests::planted::{Catcher, Error};
+use arcp_tests::refuse_arguments;
 
 const USAGE: &str = "mutants [--only TEXT]... [--sessions N] [--without-tests] [--jobs J]
 
@@ -52,13 +53,7 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("{error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = arguments().unwrap_or_else(|error| refuse_arguments(&error, USAGE));
     match run(&arguments) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use arcp_tests::planted::{Bug, Build, Catcher, Caught, Error, MOST_SESSIONS, Workshop, read_table};
+use arcp_tests::refuse_arguments;
 
 const USAGE: &str = "planted [--only SLUG]... | --none | --list
 
@@ -38,13 +39,7 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("{error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = arguments().unwrap_or_else(|error| refuse_arguments(&error, USAGE));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bugs = match read_table(&root.join("tests/planted")) {
         Ok(bugs) => bugs,

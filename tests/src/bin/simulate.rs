@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arcp_tests::refuse_arguments;
 use arcp_tests::sim::{Counts, Failure, dying, minimise, replay, seeded};
 
 /// What was broken, and behind which append the runtime died; 0 if it was left alone.
@@ -78,13 +79,7 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("{error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = arguments().unwrap_or_else(|error| refuse_arguments(&error, USAGE));
     match arguments.replay {
         Some(seed) => show(seed, arguments.whole),
         None => simulate(&arguments),

@@ -7,7 +7,6 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::list::Mutant;
-use super::own_tests::cargo;
 use super::places::Places;
 use super::switches::{self, Switched};
 use super::trial::Outcome;
@@ -65,11 +64,10 @@ struct File<'a> {
     mutants: Vec<(usize, &'a Mutant)>,
 }
 
-/// Writes the files of the copy at `folder` with as many mutants as compile together; why the others are not in it.
+/// Writes the files of the copy with as many mutants as compile together; why the others are not in it.
 pub(super) fn put_in(
     workshop: &Workshop,
     root: &Path,
-    folder: &Path,
     mutants: &[Mutant],
 ) -> Result<BTreeMap<usize, Outcome>, Error> {
     let mut files = read(root, mutants)?;
@@ -94,7 +92,7 @@ pub(super) fn put_in(
             switched.insert(name.clone(), text);
         }
         workshop.write("arcp-proto/src/mutant.rs", switches::SOURCE)?;
-        let errors = compile(folder)?;
+        let errors = compile(workshop)?;
         if errors.is_empty() {
             return Ok(out);
         }
@@ -147,11 +145,13 @@ fn with_switches(name: &str, text: &str) -> String {
 }
 
 /// What the compiler has against the core of the copy, with its tests and without.
-fn compile(folder: &Path) -> Result<Vec<Message>, Error> {
+fn compile(workshop: &Workshop) -> Result<Vec<Message>, Error> {
     let mut errors = Vec::new();
     for profile in ["dev", "test"] {
-        let said = cargo(folder, &["check", "--package", "arcp-proto", "--lib", "--profile", profile])?.1;
-        for line in said.lines() {
+        let words =
+            ["check", "--package", "arcp-proto", "--lib", "--message-format=json", "--profile", profile];
+        let done = workshop.cargo(&words)?;
+        for line in String::from_utf8_lossy(&done.stdout).lines() {
             let line: Line = serde_json::from_str(line).map_err(|error| Error::Failed(error.to_string()))?;
             errors
                 .extend(line.message.filter(|message| message.level == "error" && !message.spans.is_empty()));

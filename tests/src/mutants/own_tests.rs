@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::trial::{MUTANT, Outcome};
-use crate::planted::Error;
+use crate::planted::{Error, Workshop, ends_within};
 
 /// Tests may take so long, and so many times as long as they did without a mutant.
 const PATIENCE: (Duration, u32) = (Duration::from_secs(8), 20);
@@ -33,17 +33,19 @@ pub(super) struct OwnTests {
 
 impl OwnTests {
     /// Builds the tests of the copy's core.
-    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let (is_built, said) = cargo(folder, &["test", "--package", "arcp-proto", "--lib", "--no-run"])?;
+    pub(super) fn open(workshop: &Workshop) -> Result<Self, Error> {
+        let words = ["test", "--package", "arcp-proto", "--lib", "--no-run", "--message-format=json"];
+        let done = workshop.cargo(&words)?;
+        let said = String::from_utf8_lossy(&done.stdout);
         let program = said.lines().rev().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
             Some(PathBuf::from(line["executable"].as_str()?))
         });
-        let program = program.filter(|_| is_built);
+        let program = program.filter(|_| done.status.success());
         let program = program.ok_or_else(|| Error::Failed("the core's tests do not build".to_owned()))?;
         let mut tests = Self {
             program,
-            folder: folder.join("arcp-proto"),
+            folder: workshop.folder().join("arcp-proto"),
             names: Vec::new(),
             lengths: Vec::new(),
             passing: BTreeMap::new(),
@@ -138,23 +140,12 @@ impl OwnTests {
             }
             said
         });
-        let began = Instant::now();
-        let status = loop {
-            match child.try_wait().map_err(io)? {
-                Some(status) => break Some(status),
-                None if began.elapsed() > patience => {
-                    child.kill().map_err(io)?;
-                    child.wait().map_err(io)?;
-                    break None;
-                }
-                None => std::thread::sleep(Duration::from_millis(1)),
-            }
-        };
+        let has_ended = ends_within(&mut child, patience).map_err(io)?;
         let said = String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned();
-        Ok(match status {
-            None => (Ending::Never, said),
-            Some(status) if status.success() => (Ending::Well, said),
-            Some(_) => (Ending::Badly, said),
+        Ok(match child.wait().map_err(io)? {
+            _ if !has_ended => (Ending::Never, said),
+            status if status.success() => (Ending::Well, said),
+            _ => (Ending::Badly, said),
         })
     }
 }
@@ -186,23 +177,4 @@ enum Ending {
     Badly,
     /// Not within its time.
     Never,
-}
-
-/// Runs cargo in the copy; whether it did what it should, and what it said in JSON.
-pub(super) fn cargo(folder: &Path, words: &[&str]) -> Result<(bool, String), Error> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let done = Command::new(cargo)
-        .args(words)
-        .args(["--offline", "--quiet", "--message-format=json"])
-        .arg("--target-dir")
-        .arg(folder.join("target"))
-        .current_dir(folder)
-        // What a mutant leaves unused is no matter here.
-        .env("RUSTFLAGS", "--cap-lints=allow")
-        // Built once, and run very often.
-        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1")
-        .env("CARGO_PROFILE_TEST_DEBUG", "none")
-        .output()
-        .map_err(|error| Error::Io(folder.to_owned(), error))?;
-    Ok((done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned()))
 }

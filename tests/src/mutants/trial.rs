@@ -1,7 +1,7 @@
 //! The copy with all mutants in it: how it is built, and what notices which of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::build::put_in;
@@ -16,9 +16,9 @@ pub enum Outcome {
     Unbuildable(String),
     /// It is where nothing can be switched: in a constant, or in what a constant calls.
     Unswitchable,
-    /// A test failed; one of those that did.
+    /// A test failed, or ended the process, as one does that takes more memory than it may; one of those that did.
     Caught(String),
-    /// A test did not end, or took more memory than it could have.
+    /// A test did not end in its time.
     Hung(String),
     /// No test comes by.
     Unreached,
@@ -35,7 +35,6 @@ pub struct Trial {
     workshop: Workshop,
     tests: OwnTests,
     hunters: Vec<Hunter>,
-    folder: PathBuf,
     /// By number, from 1: why it cannot be tried.
     out: BTreeMap<usize, Outcome>,
 }
@@ -59,10 +58,10 @@ impl Trial {
     /// [`Error`], of which the compiler's words are a mistake of this program.
     pub fn open(root: &Path, folder: &Path, mutants: &[Mutant]) -> Result<Self, Error> {
         let workshop = Workshop::open(root, folder)?;
-        let out = put_in(&workshop, root, folder, mutants)?;
+        let out = put_in(&workshop, root, mutants)?;
         workshop.build()?;
-        let tests = OwnTests::open(folder)?;
-        Ok(Self { workshop, tests, hunters: Vec::new(), folder: folder.to_owned(), out })
+        let tests = OwnTests::open(&workshop)?;
+        Ok(Self { workshop, tests, hunters: Vec::new(), out })
     }
 
     /// Runs each of the core's own tests to see which mutants it comes by; `told` hears after every one.
@@ -89,7 +88,7 @@ impl Trial {
     /// # Errors
     /// They find something without a mutant.
     pub fn add_hunter(&mut self, by: Catcher, most: u64) -> Result<(), Error> {
-        let passed = Passed::in_folder(&self.folder);
+        let passed = Passed::in_folder(self.workshop.folder());
         if let Some(found) = self.workshop.hunt_in(&by, most, &passed.begin()?, PATIENCE)? {
             return Err(Error::Failed(format!("{by} finds {} without a mutant", found.property)));
         }

@@ -8,7 +8,7 @@ mod table;
 mod workshop;
 
 pub use table::{Bug, Build, Catcher, Edit, read_table};
-pub use workshop::{Caught, Error, Workshop};
+pub use workshop::{Caught, Error, Workshop, ends_within};
 
 /// Sessions, or runs of a fuzz body, within which a bug has to be caught.
 pub const MOST_SESSIONS: u64 = 20_000;

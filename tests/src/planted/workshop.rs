@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::table::{Build, Catcher};
@@ -67,6 +67,11 @@ codegen-units = 256
 [profile.release.package.\"*\"]
 opt-level = 3
 codegen-units = 32
+
+# Built once, and run for thousands of changes.
+[profile.test]
+opt-level = 1
+debug = false
 ";
 /// After so long a program is taken to hang.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -161,21 +166,33 @@ impl Workshop {
     /// # Errors
     /// What the compiler said.
     pub fn build(&self) -> Result<(), Error> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command
-            .args(["build", "--release", "--offline", "--quiet", "--package", "hunter"])
-            .arg("--manifest-path")
-            .arg(self.folder.join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(self.folder.join("target"))
-            // What a bug leaves unused is no matter here.
-            .env("RUSTFLAGS", "--cap-lints=allow");
-        let done = command.output().map_err(|error| Error::Io(self.folder.clone(), error))?;
+        let done = self.cargo(&["build", "--release", "--package", "hunter"])?;
         if done.status.success() {
             return Ok(());
         }
         Err(Error::Failed(format!("it does not build:\n{}", String::from_utf8_lossy(&done.stderr))))
+    }
+
+    /// Runs cargo in the copy.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn cargo(&self, words: &[&str]) -> Result<Output, Error> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command
+            .args(words)
+            .args(["--offline", "--quiet", "--target-dir", "target"])
+            .current_dir(&self.folder)
+            // What a bug leaves unused is no matter here.
+            .env("RUSTFLAGS", "--cap-lints=allow");
+        command.output().map_err(|error| Error::Io(self.folder.clone(), error))
+    }
+
+    /// Where the copy is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Lets what was built look for broken promises, in at most so many sessions or runs.
@@ -206,17 +223,11 @@ impl Workshop {
                 command.args(["body", name, &most.to_string()]).arg(self.folder.join("tests/corpus"))
             }
         };
-        let began = Instant::now();
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io)?;
-        while child.try_wait().map_err(io)?.is_none() {
-            if began.elapsed() > patience {
-                child.kill().map_err(io)?;
-                child.wait().map_err(io)?;
-                let what = format!("nothing was said in {} s", patience.as_secs());
-                return Ok(Some(Caught { property: "hang".to_owned(), after: 0, what }));
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if !ends_within(&mut child, patience).map_err(io)? {
+            let what = format!("nothing was said in {} s", patience.as_secs());
+            return Ok(Some(Caught { property: "hang".to_owned(), after: 0, what }));
         }
         let done = child.wait_with_output().map_err(io)?;
         let said = String::from_utf8_lossy(&done.stdout);
@@ -239,6 +250,23 @@ impl Workshop {
             }
         }
     }
+}
+
+/// Waits for a program to end; one that does not in its time is killed.
+///
+/// # Errors
+/// What the system says.
+pub fn ends_within(child: &mut Child, patience: Duration) -> io::Result<bool> {
+    let began = Instant::now();
+    while child.try_wait()?.is_none() {
+        if began.elapsed() > patience {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
 }
 
 /// The workspace's manifest with the copy's members and its profile.
